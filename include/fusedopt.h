@@ -1,0 +1,348 @@
+/*
+ * fusedopt: the optimizer step of neural-network training, fused, over raw device or host buffers.
+ *
+ * This is the whole public interface. It compiles as C99 and as C++ and needs no CUDA header.
+ *
+ * Conventions
+ *  - Every function that can fail returns a fopt_status. On anything but FOPT_OK, fopt_last_error() says in this
+ *    thread which argument, of which tensor or group, was wrong and what its value was.
+ *  - Everything is validated before the first byte is written: a refused call changes nothing.
+ *  - The library never prints, exits, aborts or throws, and keeps no global mutable state.
+ *  - All calls on one optimizer must be ordered by the caller. Different optimizers are independent and may be used
+ *    from different threads at the same time.
+ *  - Every struct begins with `size`, which the caller sets to sizeof of the struct as it was compiled. In an array of
+ *    structs all elements have the size of the first, and lie that many bytes apart. Fields are only ever added at the
+ *    end; a field that the library does not know must be zero. All-zero fields are valid defaults everywhere but in
+ *    fopt_group, which fopt_group_init() fills.
+ *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
+ *
+ * Numerics
+ *  The arithmetic is IEEE single precision, round to nearest even, subnormal parameters and gradients kept, fused only
+ *  where the formulas say so. The result depends on the inputs alone: not on the device, the instruction set, the
+ *  number of threads, the route (fopt_step or fopt_update), or how tensors are cut into shards at tile boundaries.
+ *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
+ *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
+ *
+ * Not supported, and refused with FOPT_ERR_UNSUPPORTED
+ *  - a moment stored as FOPT_F16: squares of gradients below 1e-4 are under its range;
+ *  - FOPT_NESTEROV with FOPT_EMA_MOMENTUM or FOPT_CLASSIC_MOMENTUM, or with dampening;
+ *  - adding or removing state arrays after creation (fopt_set_group).
+ */
+#ifndef FUSEDOPT_H
+#define FUSEDOPT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32) && defined(FOPT_SHARED)
+#ifdef FOPT_BUILDING
+#define FOPT_API __declspec(dllexport)
+#else
+#define FOPT_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define FOPT_API __attribute__((visibility("default")))
+#else
+#define FOPT_API
+#endif
+
+/* ---- version ------------------------------------------------------------------------------------------------- */
+
+#define FOPT_VERSION_MAJOR 0
+#define FOPT_VERSION_MINOR 1
+#define FOPT_VERSION_PATCH 0
+#define FOPT_VERSION       (FOPT_VERSION_MAJOR * 10000 + FOPT_VERSION_MINOR * 100 + FOPT_VERSION_PATCH)
+
+FOPT_API int fopt_version(void);                /* FOPT_VERSION of the library that is linked */
+FOPT_API const char *fopt_version_string(void); /* "0.1.0" */
+
+/* ---- status -------------------------------------------------------------------------------------------------- */
+
+typedef enum fopt_status {
+    FOPT_OK = 0,
+    FOPT_ERR_ARGUMENT = 1,    /* an argument is NULL, out of range, misaligned, or contradicts another */
+    FOPT_ERR_UNSUPPORTED = 2, /* each argument is valid, but the combination is not offered */
+    FOPT_ERR_MEMORY = 3,      /* an allocator returned NULL */
+    FOPT_ERR_DEVICE = 4,      /* the device is absent, or failed */
+    FOPT_ERR_BROKEN = 5       /* an earlier step of this optimizer failed half-way; only fopt_destroy() is left */
+} fopt_status;
+
+FOPT_API const char *fopt_status_string(fopt_status status);
+
+/* The text of this thread's most recent failure, "" before the first. It stays valid until this thread's next failing
+ * call. A call that succeeds leaves it alone. */
+FOPT_API const char *fopt_last_error(void);
+
+/* ---- devices ------------------------------------------------------------------------------------------------- */
+
+typedef enum fopt_device_kind { FOPT_CPU = 0, FOPT_CUDA = 1 } fopt_device_kind;
+
+typedef struct fopt_device {
+    fopt_device_kind kind;
+    int index; /* from 0; the CPU is one device */
+} fopt_device;
+
+/* The CPU's instruction sets. All give the same bits; they differ in speed alone. */
+typedef enum fopt_isa {
+    FOPT_ISA_AUTO = 0,     /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512, avx2,
+                              baseline) overrides the choice */
+    FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: runs everywhere */
+    FOPT_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
+    FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
+} fopt_isa;
+
+typedef struct fopt_device_info {
+    size_t size;
+    char name[128];
+    unsigned isas; /* CPU: bit 1u << isa is set for each instruction set that can be used here */
+    fopt_isa isa;  /* CPU: what FOPT_ISA_AUTO chooses, FUSEDOPT_ISA considered */
+    int threads;   /* CPU: what fopt_config.threads == 0 means when called from this thread */
+} fopt_device_info;
+
+/* How many devices of a kind can be used now. FOPT_OK with *count == 0 when there is none. */
+FOPT_API fopt_status fopt_device_count(fopt_device_kind kind, int *count);
+
+/* Describes one device. `info->size` must be set. */
+FOPT_API fopt_status fopt_device_query(fopt_device device, fopt_device_info *info);
+
+/* A cudaStream_t (this is how CUDA declares it); the CPU backend ignores it. */
+typedef struct CUstream_st *fopt_stream;
+
+/* ---- rules and formats --------------------------------------------------------------------------------------- */
+
+/*
+ * The update rules. p parameter, g gradient, t the tensor's step count from 1.
+ *
+ * Every rule first does:          g = -g with FOPT_MAXIMIZE;   g += weight_decay * p unless FOPT_DECOUPLED_DECAY
+ * and last, with the update u:    p -= u                       p -= u + lr * weight_decay * p if decoupled
+ *
+ * FOPT_SGD      u = lr * g. If momentum > 0, with the momentum buffer b (zero at first):
+ *                   b = t == 1 ? g : momentum * b + (1 - dampening) * g       (PyTorch's spelling)
+ *                   u = lr * b, or lr * (g + momentum * b) with FOPT_NESTEROV
+ *               FOPT_EMA_MOMENTUM:      b = momentum * b + (1 - momentum) * g;  u = lr * b
+ *               FOPT_CLASSIC_MOMENTUM:  b = momentum * b + lr * g;              u = b
+ * FOPT_RMSPROP  s = alpha * s + (1 - alpha) * g^2                               (Hinton, lecture 6e; s is square_avg)
+ *               FOPT_CENTERED:  a = alpha * a + (1 - alpha) * g;  s' = max(s - a^2, 0), else s' = s
+ *               d = g / (sqrt(s') + eps), or g / sqrt(s' + eps) with FOPT_EPS_INSIDE_SQRT
+ *               u = lr * d. If momentum > 0:  b = momentum * b + d;  u = lr * b
+ * FOPT_ADAM     m = beta1 * m + (1 - beta1) * g                                 (Kingma and Ba, 2015)
+ *               v = beta2 * v + (1 - beta2) * g^2
+ *               FOPT_AMSGRAD:  x = max(x, v), used in place of v below           (Reddi et al., 2018)
+ *               u = lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+ *               FOPT_NO_BIAS_CORRECTION: both 1 - beta^t are 1
+ * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
+ *
+ * A second moment (s, v, x) that would overflow stays at the largest finite value of its format; a moment whose
+ * magnitude is below FLT_MIN is stored as zero.
+ */
+typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADAMW = 3 } fopt_rule;
+
+/* fopt_group.flags */
+#define FOPT_MAXIMIZE           (1u << 0) /* every rule: ascend */
+#define FOPT_DECOUPLED_DECAY    (1u << 1) /* every rule; FOPT_ADAMW has it always */
+#define FOPT_NESTEROV           (1u << 2) /* FOPT_SGD with momentum */
+#define FOPT_EMA_MOMENTUM       (1u << 3) /* FOPT_SGD with momentum */
+#define FOPT_CLASSIC_MOMENTUM   (1u << 4) /* FOPT_SGD with momentum */
+#define FOPT_CENTERED           (1u << 5) /* FOPT_RMSPROP */
+#define FOPT_EPS_INSIDE_SQRT    (1u << 6) /* FOPT_RMSPROP */
+#define FOPT_AMSGRAD            (1u << 7) /* FOPT_ADAM, FOPT_ADAMW */
+#define FOPT_NO_BIAS_CORRECTION (1u << 8) /* FOPT_ADAM, FOPT_ADAMW */
+
+/* How an array is stored. */
+typedef enum fopt_format {
+    FOPT_F32 = 0,
+    FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even; so are moments, except that the second
+                      moments s and v are rounded stochastically (see fopt_config.seed): with nearest rounding they
+                      freeze, since one step changes them by less than half a unit in the last place */
+    FOPT_F16 = 2   /* parameters and gradients only */
+} fopt_format;
+
+/* The state arrays that a rule may keep, and PyTorch's names for them. */
+typedef enum fopt_state_kind {
+    FOPT_FIRST_MOMENT = 0,      /* exp_avg of Adam; grad_avg of centered RMSprop */
+    FOPT_SECOND_MOMENT = 1,     /* exp_avg_sq of Adam; square_avg of RMSprop */
+    FOPT_MAX_SECOND_MOMENT = 2, /* max_exp_avg_sq of Adam with AMSGrad */
+    FOPT_MOMENTUM_BUFFER = 3    /* momentum_buffer of SGD and RMSprop, if momentum > 0 */
+} fopt_state_kind;
+#define FOPT_STATE_KINDS 4
+
+/* Short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
+FOPT_API const char *fopt_rule_name(fopt_rule rule);
+FOPT_API const char *fopt_format_name(fopt_format format);
+FOPT_API const char *fopt_state_kind_name(fopt_rule rule, fopt_state_kind kind);
+FOPT_API const char *fopt_isa_name(fopt_isa isa);
+
+/* ---- descriptions -------------------------------------------------------------------------------------------- */
+
+/*
+ * What some tensors share: rule, hyperparameters, storage of the moments. Fill it with fopt_group_init(), then change
+ * what differs. A hyperparameter or flag that the rule does not use must stay zero.
+ *
+ * Ranges: lr, eps, weight_decay in [0, 1e9]; beta1, beta2, alpha, momentum in [0, 1); dampening in [0, 1].
+ * With eps 0 an element whose moments are zero becomes NaN (0 / 0), as in PyTorch.
+ */
+typedef struct fopt_group {
+    size_t size;
+    fopt_rule rule;
+    unsigned flags;
+    double lr;
+    double beta1, beta2; /* FOPT_ADAM, FOPT_ADAMW */
+    double eps;          /* FOPT_ADAM, FOPT_ADAMW, FOPT_RMSPROP */
+    double weight_decay;
+    double momentum;                            /* FOPT_SGD, FOPT_RMSPROP */
+    double dampening;                           /* FOPT_SGD with momentum, PyTorch's spelling */
+    double alpha;                               /* FOPT_RMSPROP */
+    fopt_format state_format[FOPT_STATE_KINDS]; /* by fopt_state_kind: FOPT_F32 or FOPT_BF16; unused kinds ignored */
+} fopt_group;
+
+/* Sets PyTorch's defaults of a rule: lr 1e-3 (FOPT_RMSPROP 1e-2), betas 0.9 and 0.999, eps 1e-8, alpha 0.99,
+ * weight_decay 0 (FOPT_ADAMW 1e-2), momentum and dampening 0; moments FOPT_F32. `size` is sizeof(fopt_group). */
+FOPT_API fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule);
+
+/*
+ * One parameter tensor, or one shard of one, as the caller owns it. `param` and `grad` point to `count` consecutive
+ * elements in memory of the optimizer's device, aligned to their element size (16 bytes or more is fastest), and must
+ * stay valid as long as the optimizer uses them. No parameter may overlap another parameter or a gradient.
+ */
+typedef struct fopt_tensor {
+    size_t size;
+    const char *name; /* for messages; copied; may be NULL */
+    void *param;
+    void *grad;   /* NULL: the tensor is skipped, step count included, until fopt_set_grads() gives one. Only read,
+                     except by fopt_zero_grads() */
+    size_t count; /* elements; 0 is legal, param and grad may then be NULL */
+    fopt_format param_format, grad_format;
+    size_t group; /* index into the groups */
+
+    /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. */
+    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1) */
+    size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
+    size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
+} fopt_tensor;
+
+/* Where and with what the library allocates. `allocate` returns at least `bytes` bytes aligned to `alignment` (a power
+ * of two), or NULL; `release` gets back what `allocate` returned, with the same `bytes`. Both are called only from
+ * inside fopt_create(), fopt_destroy(). Both NULL: the library's own. */
+typedef struct fopt_allocator {
+    void *context;
+    void *(*allocate)(void *context, size_t bytes, size_t alignment, fopt_stream stream);
+    void (*release)(void *context, void *pointer, size_t bytes, fopt_stream stream);
+} fopt_allocator;
+
+/* Calls function(argument, i) once for each i in [0, count), on any threads and in any order, and returns 0 when all
+ * have returned. Anything else than 0 means that some may not have been called: the step then fails with
+ * FOPT_ERR_DEVICE, and the optimizer is broken. */
+typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
+                                 void *argument);
+
+/* How an optimizer runs. NULL in place of a pointer to one, and all zeros, mean: the CPU, with the best instruction
+ * set, on OpenMP's threads. */
+typedef struct fopt_config {
+    size_t size;
+    fopt_device device;
+    uint64_t seed; /* the key of the random bits, with the tensor's global_id, the element and the step */
+    fopt_allocator host_allocator;   /* for tables that the host reads */
+    fopt_allocator device_allocator; /* for state, in memory of the device */
+
+    /* CPU only */
+    fopt_isa isa; /* FOPT_ISA_AUTO, or one to force, which FUSEDOPT_ISA does not override */
+    int threads;  /* 0: as many as OpenMP gives the calling thread. When OpenMP cannot start a thread it ends the
+                     process; a program that must survive that gives its own parallel_for, or 1 */
+    fopt_parallel_for parallel_for; /* NULL: OpenMP, or the calling thread alone if built without it */
+    void *parallel_context;
+} fopt_config;
+
+/* ---- an optimizer -------------------------------------------------------------------------------------------- */
+
+typedef struct fopt_optimizer fopt_optimizer;
+
+/* What fopt_create() would ask of the allocators, in bytes. */
+typedef struct fopt_sizes {
+    size_t size;
+    size_t state_bytes;   /* the moments: exactly count * bytes per element, summed over tensors and moments */
+    size_t padding_bytes; /* between them, so that each array starts at a multiple of 64 bytes */
+    size_t table_bytes;   /* what describes the tensors, where the device reads it: at most 128 bytes a tensor */
+    size_t host_bytes;    /* all that the host allocator gives: on the CPU, table_bytes and names included */
+    size_t device_bytes;  /* all that the device allocator gives: on the CPU, state_bytes + padding_bytes */
+} fopt_sizes;
+
+/* Validates the description as fopt_create() would, except for overlaps, and says how many bytes it would take.
+ * `sizes->size` must be set. */
+FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
+                                      const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
+
+/*
+ * Registers tensors and allocates their state, zeroed, with step counts 0. The descriptions are copied; *out is NULL
+ * after a failure. tensor_count may be 0. Errors: FOPT_ERR_ARGUMENT, FOPT_ERR_UNSUPPORTED, FOPT_ERR_MEMORY,
+ * FOPT_ERR_DEVICE (no such device, or an instruction set that the machine lacks).
+ */
+FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
+                                 const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out);
+
+/* Releases everything. NULL is allowed. */
+FOPT_API void fopt_destroy(fopt_optimizer *optimizer);
+
+/* Options of one step. There are none yet: pass NULL. */
+typedef struct fopt_step_options {
+    size_t size;
+} fopt_step_options;
+
+/* One step of every tensor that has a gradient: its step count goes up by one, its parameter and moments are updated.
+ * Gradients are only read. */
+FOPT_API fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream);
+
+/* Replaces a group's hyperparameters and flags from the next step on. The rule, the state formats and the set of state
+ * arrays must remain: momentum cannot become zero or non-zero, nor FOPT_AMSGRAD or FOPT_CENTERED change. */
+FOPT_API fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_group *value,
+                                    fopt_stream stream);
+
+/* Replaces a group's learning rate. */
+FOPT_API fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);
+
+/* Replaces all gradient pointers: grads[i] for tensor i, NULL to skip it. Formats and counts remain. */
+FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
+
+/* Writes zeros to every gradient that is not NULL. */
+FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream);
+
+/* One array as it lies in memory of the device. */
+typedef struct fopt_array {
+    size_t size;
+    void *data;
+    size_t count; /* elements */
+    size_t bytes;
+    fopt_format format;
+} fopt_array;
+
+/* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
+ * and bytes are 0, if the tensor's rule keeps no such array or the tensor is empty. The view is valid until
+ * fopt_destroy(). A caller that fills it must not leave a second moment negative. */
+FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
+
+/* A tensor's step count: how many steps it has made. Set it, and the state, to resume. 0 <= step <= 2^53. */
+FOPT_API fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
+FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
+
+/* ---- without an object --------------------------------------------------------------------------------------- */
+
+/*
+ * One update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
+ *
+ * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements, by
+ * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, and count ==
+ * tensor->count; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule keeps
+ * none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of `config`,
+ * the allocators are not used.
+ */
+FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
+                                 const fopt_array *states, int64_t step, fopt_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
