@@ -1,0 +1,304 @@
+/* The CPU backend: chunks of the tile walk, on OpenMP's threads or the caller's. */
+#include "../kernels/cpu/environment.h"
+#include "../kernels/cpu/isa.h"
+#include "internal.h"
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* ---- configuration ------------------------------------------------------------------------------------------- */
+
+static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    (void)context;
+    (void)stream;
+    return bytes > SIZE_MAX - alignment ? NULL
+                                        : aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void release(void *context, void *pointer, size_t bytes, fopt_stream stream)
+{
+    (void)context;
+    (void)bytes;
+    (void)stream;
+    free(pointer);
+}
+
+static int default_threads(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+/* The default parallel_for; its context is the number of threads. */
+static int openmp_for(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
+{
+    const int threads = *(const int *)context;
+    (void)threads; /* without OpenMP */
+    /* Static: each thread then streams through memory of its own. */
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && count > 1)
+#endif
+    for (size_t i = 0; i < count; i++)
+        function(argument, i);
+    return 0;
+}
+
+static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_BASELINE};
+#define ISA_COUNT (sizeof best_first / sizeof best_first[0])
+
+/* What FOPT_ISA_AUTO means here: the best, or what the environment asks for. */
+static fopt_status choose_isa(fopt_isa *isa)
+{
+    const char *wish = getenv("FUSEDOPT_ISA");
+    if (wish && *wish) {
+        for (size_t i = 0; i < ISA_COUNT; i++)
+            if (strcmp(wish, fopt_isa_name(best_first[i])) == 0) {
+                *isa = best_first[i];
+                return FOPT_OK;
+            }
+        return fopt_i_fail(FOPT_ERR_ARGUMENT,
+                           "environment variable FUSEDOPT_ISA is '%.40s', must be avx512, avx2 or "
+                           "baseline",
+                           wish);
+    }
+    for (size_t i = 0; i < ISA_COUNT; i++)
+        if (fopt_i_describe_isa(best_first[i]).runs_here) {
+            *isa = best_first[i];
+            break;
+        }
+    return FOPT_OK;
+}
+
+static fopt_status check_index(int index)
+{
+    return index == 0 ? FOPT_OK
+                      : fopt_i_fail(FOPT_ERR_DEVICE, "device.index is %d, but the CPU is one device, 0", index);
+}
+
+static fopt_status complete_config(fopt_config *config)
+{
+    static const fopt_allocator library = {NULL, allocate, release};
+    fopt_status status = check_index(config->device.index);
+    if (!status && config->isa == FOPT_ISA_AUTO)
+        status = choose_isa(&config->isa);
+    if (!status && !fopt_i_describe_isa(config->isa).runs_here)
+        status = fopt_i_fail(FOPT_ERR_DEVICE, "instruction set %s was asked for, but this machine does not run it",
+                             fopt_isa_name(config->isa));
+    if (!config->host_allocator.allocate)
+        config->host_allocator = library;
+    if (!config->device_allocator.allocate)
+        config->device_allocator = library;
+    return status;
+}
+
+static fopt_status device_count(int *count)
+{
+    *count = 1;
+    return FOPT_OK;
+}
+
+static fopt_status device_query(int index, fopt_device_info *info)
+{
+    fopt_status status = check_index(index);
+    if (!status)
+        status = choose_isa(&info->isa);
+    strcpy(info->name, "CPU");
+    info->threads = default_threads();
+    for (size_t i = 0; i < ISA_COUNT; i++)
+        if (fopt_i_describe_isa(best_first[i]).runs_here)
+            info->isas |= 1u << best_first[i];
+    return status;
+}
+
+/* ---- parallel work ------------------------------------------------------------------------------------------- */
+
+/* Units of work (tiles, bytes), cut into chunks. */
+typedef struct task {
+    void (*run)(const void *context, uint64_t first, uint64_t count);
+    const void *context;
+    uint64_t unit_count, units_per_chunk;
+    size_t chunk_count;
+    atomic_size_t chunks_done;
+} task;
+
+static void run_chunk(void *argument, size_t index)
+{
+    task *t = argument;
+    if (index >= t->chunk_count)
+        return; /* a parallel_for that cannot count is found out below */
+    uint64_t first = index * t->units_per_chunk;
+    uint64_t rest = t->unit_count - first;
+    fopt_i_environment environment = fopt_i_environment_enter();
+    t->run(t->context, first, rest < t->units_per_chunk ? rest : t->units_per_chunk);
+    fopt_i_environment_leave(environment);
+    atomic_fetch_add(&t->chunks_done, 1);
+}
+
+static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint64_t units_per_chunk,
+                            void (*run)(const void *context, uint64_t first, uint64_t count), const void *context)
+{
+    task t = {
+        .run = run,
+        .context = context,
+        .unit_count = unit_count,
+        .units_per_chunk = units_per_chunk,
+        .chunk_count = (size_t)(unit_count / units_per_chunk + (unit_count % units_per_chunk != 0)),
+    };
+    if (t.chunk_count == 0)
+        return FOPT_OK;
+    int threads = config->threads > 0 ? config->threads : default_threads();
+    int result = config->parallel_for ? config->parallel_for(config->parallel_context, t.chunk_count, run_chunk, &t)
+                                      : openmp_for(&threads, t.chunk_count, run_chunk, &t);
+    if (result != 0)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "config.parallel_for returned %d", result);
+    const size_t done = atomic_load(&t.chunks_done);
+    if (done != t.chunk_count)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "config.parallel_for made %zu of %zu calls", done, t.chunk_count);
+    return FOPT_OK;
+}
+
+/* Small enough that a few thousand elements occupy several threads, large enough that finding a chunk's first tensor
+ * and computing its coefficients does not show. */
+static uint64_t tiles_per_chunk(uint64_t tile_count)
+{
+    uint64_t tiles = tile_count / 256;
+    return tiles < 8 ? 8 : tiles > 64 ? 64 : tiles;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------- */
+
+typedef struct step_context {
+    fopt_i_cpu_job job;
+    fopt_i_cpu_step *step;
+} step_context;
+
+static void step_tiles(const void *context, uint64_t first, uint64_t count)
+{
+    const step_context *c = context;
+    c->step(&c->job, first, count);
+}
+
+static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint64_t tile_count)
+{
+    const step_context context = {job, fopt_i_describe_isa(config->isa).step};
+    return run_task(config, tile_count, tiles_per_chunk(tile_count), step_tiles, &context);
+}
+
+static fopt_status step(fopt_optimizer *o, fopt_stream stream)
+{
+    (void)stream;
+    const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed};
+    for (size_t i = 0; i < o->tensor_count; i++)
+        if (o->records[i].grad && o->records[i].step >= FOPT_I_LAST_STEP)
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: has made 2^53 steps, the most there can be",
+                               fopt_i_tensor_label(i, o->names[i]).text);
+    fopt_status status = run_step(&o->config, job, o->tile_count);
+    if (status) {
+        o->broken = true;
+        return status;
+    }
+    for (size_t i = 0; i < o->tensor_count; i++)
+        if (o->records[i].grad)
+            o->records[i].step++;
+    return FOPT_OK;
+}
+
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
+                          fopt_stream stream)
+{
+    (void)stream;
+    const fopt_i_cpu_job job = {record, 1, group, config->seed};
+    return run_step(config, job, fopt_i_tile_count(record->count));
+}
+
+/* ---- the other calls ----------------------------------------------------------------------------------------- */
+
+static void zero_bytes(const void *context, uint64_t first, uint64_t count)
+{
+    memset(*(char *const *)context + first, 0, (size_t)count);
+}
+
+/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
+static fopt_status create(fopt_optimizer *o, fopt_stream stream)
+{
+    (void)stream;
+    return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+}
+
+static void destroy(fopt_optimizer *o)
+{
+    (void)o;
+}
+
+static fopt_status set_group(fopt_optimizer *o, size_t group, const fopt_i_group *value, fopt_stream stream)
+{
+    (void)stream;
+    o->groups[group] = *value;
+    return FOPT_OK;
+}
+
+static fopt_status set_grads(fopt_optimizer *o, void *const *grads, fopt_stream stream)
+{
+    (void)stream;
+    for (size_t i = 0; i < o->tensor_count; i++)
+        o->records[i].grad = o->records[i].count > 0 ? grads[i] : NULL;
+    return FOPT_OK;
+}
+
+static void zero_tiles(const void *context, uint64_t first, uint64_t count)
+{
+    const fopt_optimizer *o = context;
+    const uint64_t end = first + count;
+    for (const fopt_i_record *r = fopt_i_find_record(o->records, o->tensor_count, first); first < end; r++) {
+        const uint64_t here = fopt_i_tiles_until(r, end) - first;
+        const uint64_t begin = (first - r->first_tile) * FOPT_I_TILE;
+        const uint64_t rest = r->count - begin;
+        const uint64_t elements = rest < here * FOPT_I_TILE ? rest : here * FOPT_I_TILE;
+        const size_t bytes = fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
+        if (r->grad)
+            memset((char *)r->grad + begin * bytes, 0, (size_t)elements * bytes);
+        first += here;
+    }
+}
+
+static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
+{
+    (void)stream;
+    return run_task(&o->config, o->tile_count, tiles_per_chunk(o->tile_count), zero_tiles, o);
+}
+
+static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
+{
+    (void)stream;
+    *value = o->records[tensor].step;
+    return FOPT_OK;
+}
+
+static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fopt_stream stream)
+{
+    (void)stream;
+    o->records[tensor].step = value;
+    return FOPT_OK;
+}
+
+const fopt_i_backend fopt_i_cpu_backend = {
+    .device_count = device_count,
+    .device_query = device_query,
+    .complete_config = complete_config,
+    .create = create,
+    .destroy = destroy,
+    .step = step,
+    .set_group = set_group,
+    .set_grads = set_grads,
+    .zero_grads = zero_grads,
+    .get_step = get_step,
+    .set_step = set_step,
+    .update = update,
+};

@@ -1,0 +1,136 @@
+/* What the files of host/ share. Nothing here is public; names that cross files begin with fopt_i_. */
+#ifndef FOPT_I_INTERNAL_H
+#define FOPT_I_INTERNAL_H
+
+#include "../kernels/record.h"
+#include "fusedopt.h"
+#include <stdbool.h>
+
+/* ---- status.c ------------------------------------------------------------------------------------------------ */
+
+#ifdef __GNUC__
+#define FOPT_I_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define FOPT_I_PRINTF(text, first)
+#endif
+
+/* Sets this thread's fopt_last_error() and returns `status`. */
+fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRINTF(2, 3);
+
+/* ---- tables.c: the lists of kernels/ as the host needs them ------------------------------------------------- */
+
+typedef struct fopt_i_rule {
+    const char *name;
+    unsigned flags, hyperparameters; /* what it accepts */
+    const char *state_names[FOPT_STATE_KINDS];
+    void (*defaults)(fopt_group *group);
+    unsigned (*kinds)(const fopt_group *group);
+    const char *(*check)(const fopt_group *group);
+} fopt_i_rule;
+
+typedef struct fopt_i_format {
+    const char *name;
+    size_t element_bytes;
+    bool moments; /* may store them */
+} fopt_i_format;
+
+const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
+const fopt_i_format *fopt_i_find_format(fopt_format format); /* NULL: not of the enum */
+unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds);   /* index into FOPT_I_LOOPS */
+
+/* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
+
+/* The last step number: every count up to it is exact in double, and one more does not overflow. */
+#define FOPT_I_LAST_STEP ((int64_t)1 << 53)
+
+/* Where an index would stand in a message, but there is only one. */
+#define FOPT_I_NO_INDEX SIZE_MAX
+
+fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config);
+fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group);
+fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor);
+fopt_status fopt_i_check_lr(size_t group, double lr);
+/* `field` of `label` must be aligned to its elements, and lie in the address space. */
+fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
+                                 const char *label);
+fopt_status fopt_i_check_grad(size_t tensor, const char *name, const void *grad, size_t count, fopt_format format);
+
+/* Element `index` of an array of sized structs: all have the size of the first. */
+fopt_status fopt_i_check_array(const void *array, size_t count, const char *array_name, const char *count_name);
+const void *fopt_i_at(const void *array, size_t index);
+
+/* Copies a struct of the caller's, or says what is wrong with its `size`. */
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, const char *what);
+
+/* Checks the `size` that the caller gave a struct to be filled, and fills what it has room for. */
+fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what);
+
+/* "tensor 3 'name'", "tensor 'name'", "tensor 3" or "tensor", for the beginning of a message. */
+typedef struct fopt_i_label {
+    char text[128];
+} fopt_i_label;
+fopt_i_label fopt_i_tensor_label(size_t index, const char *name);
+
+/* ---- overlap.c ----------------------------------------------------------------------------------------------- */
+
+/* The bytes of an array. `owner` is the tensor's index. */
+typedef struct fopt_i_interval {
+    uintptr_t begin, end;
+    size_t owner;
+} fopt_i_interval;
+
+fopt_i_interval fopt_i_interval_of(const void *pointer, size_t bytes, size_t owner);
+
+/* Sorts, and returns the first of two neighbours that overlap, or NULL. */
+const fopt_i_interval *fopt_i_sort_intervals(fopt_i_interval *intervals, size_t count);
+
+/* One of the sorted, disjoint intervals that overlaps the given one, or NULL. */
+const fopt_i_interval *fopt_i_find_overlap(const fopt_i_interval *sorted, size_t count, fopt_i_interval interval);
+
+/* ---- optimizer.c --------------------------------------------------------------------------------------------- */
+
+typedef struct fopt_i_backend fopt_i_backend;
+
+struct fopt_optimizer {
+    fopt_config config; /* complete: nothing in it is left to a default */
+    const fopt_i_backend *backend;
+    size_t group_count, tensor_count;
+    uint64_t tile_count;
+    fopt_i_group *groups;
+    fopt_i_record *records;
+    fopt_i_interval *params; /* sorted; empty tensors have none */
+    size_t param_count;
+    const char **names; /* each NULL or a copy */
+    char *state;        /* all moments, from the device allocator */
+    size_t host_bytes, device_bytes;
+    bool broken;
+};
+
+/* ---- backends ------------------------------------------------------------------------------------------------ */
+
+/* What a kind of device must be able to do. Arguments are valid by then, and the optimizer is not broken. */
+struct fopt_i_backend {
+    fopt_status (*device_count)(int *count);
+    fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
+    /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
+    fopt_status (*complete_config)(fopt_config *config);
+    /* After records and groups are filled and state is allocated: zeroes the state, and prepares what it needs. */
+    fopt_status (*create)(fopt_optimizer *optimizer, fopt_stream stream);
+    void (*destroy)(fopt_optimizer *optimizer); /* what create prepared */
+    fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
+    fopt_status (*set_group)(fopt_optimizer *optimizer, size_t group, const fopt_i_group *value, fopt_stream stream);
+    fopt_status (*set_grads)(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
+    fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
+    fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
+    fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
+    /* One step, of number record->step + 1, of one tensor. */
+    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
+                          fopt_stream stream);
+};
+
+extern const fopt_i_backend fopt_i_cpu_backend;
+
+/* backends.c: the backend of a kind, or a failure if there is none in this build. */
+fopt_status fopt_i_find_backend(fopt_device_kind kind, const fopt_i_backend **backend);
+
+#endif

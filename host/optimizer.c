@@ -1,0 +1,319 @@
+/* The optimizer object: creation, and the calls on it. */
+#include "plan.h"
+#include <string.h>
+
+/* ---- creation ------------------------------------------------------------------------------------------------ */
+
+/* Lays the tables out behind the object, in the one block that the host allocator gave. */
+static fopt_optimizer *lay_out(void *block, const fopt_i_plan *plan, size_t group_count, size_t tensor_count)
+{
+    memset(block, 0, plan->sizes.host_bytes);
+    fopt_optimizer *o = block;
+    o->config = plan->config;
+    o->backend = plan->backend;
+    o->group_count = group_count;
+    o->tensor_count = tensor_count;
+    o->tile_count = plan->tile_count;
+    o->host_bytes = plan->sizes.host_bytes;
+    o->device_bytes = plan->sizes.device_bytes;
+    o->groups = (fopt_i_group *)(o + 1);
+    o->records = (fopt_i_record *)(o->groups + group_count);
+    o->params = (fopt_i_interval *)(o->records + tensor_count);
+    o->names = (const char **)(o->params + tensor_count);
+    return o;
+}
+
+/* Copies what describes tensor `index`, except for its state pointers. `name` is where its name goes; returns where
+ * the next one's does. */
+static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, uint64_t first_tile, char *name)
+{
+    o->records[index] = (fopt_i_record){
+        .param = t->param,
+        .grad = t->count > 0 ? t->grad : NULL,
+        .count = t->count,
+        .first_tile = first_tile,
+        .id = t->global_id != 0 ? t->global_id : index + 1,
+        .tile_offset = t->first_element / FOPT_I_TILE,
+        .group = (uint32_t)t->group,
+        .param_format = (uint8_t)t->param_format,
+        .grad_format = (uint8_t)t->grad_format,
+    };
+    if (t->count > 0)
+        o->params[o->param_count++] =
+            fopt_i_interval_of(t->param, t->count * fopt_i_find_format(t->param_format)->element_bytes, index);
+    if (!t->name)
+        return name;
+    size_t bytes = strlen(t->name) + 1;
+    o->names[index] = memcpy(name, t->name, bytes);
+    return name + bytes;
+}
+
+static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, const fopt_tensor *tensors)
+{
+    for (size_t i = 0; i < o->group_count; i++) {
+        fopt_status status = fopt_i_read_group(fopt_i_at(groups, i), i, &o->groups[i]);
+        if (status)
+            return status;
+    }
+    char *name = (char *)(o->names + o->tensor_count);
+    uint64_t first_tile = 0;
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        fopt_tensor tensor;
+        fopt_status status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, o->group_count, &tensor);
+        if (status)
+            return status;
+        name = fill_record(o, i, &tensor, first_tile, name);
+        first_tile += fopt_i_tile_count(tensor.count);
+    }
+    return FOPT_OK;
+}
+
+static void assign_state(fopt_optimizer *o)
+{
+    char *next = o->state;
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        fopt_i_record *r = &o->records[i];
+        for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+            size_t bytes = fopt_i_state_bytes(&o->groups[r->group], kind, r->count);
+            r->state[kind] = bytes > 0 ? next : NULL;
+            next += fopt_i_padded(bytes);
+        }
+    }
+}
+
+/* ---- overlaps ------------------------------------------------------------------------------------------------ */
+
+/* A gradient may lie anywhere but in a parameter: the step would read what it has just written. */
+static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, const void *grad)
+{
+    const fopt_i_record *r = &o->records[index];
+    if (!grad || r->count == 0)
+        return FOPT_OK;
+    size_t bytes = r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
+    const fopt_i_interval *param =
+        fopt_i_find_overlap(o->params, o->param_count, fopt_i_interval_of(grad, bytes, index));
+    if (!param)
+        return FOPT_OK;
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad overlaps the param of %s",
+                       fopt_i_tensor_label(index, o->names[index]).text,
+                       fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+}
+
+static fopt_status check_overlaps(fopt_optimizer *o)
+{
+    const fopt_i_interval *first = fopt_i_sort_intervals(o->params, o->param_count);
+    if (first)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param overlaps the param of %s",
+                           fopt_i_tensor_label(first[1].owner, o->names[first[1].owner]).text,
+                           fopt_i_tensor_label(first[0].owner, o->names[first[0].owner]).text);
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
+        if (status)
+            return status;
+    }
+    return FOPT_OK;
+}
+
+/* ---- create, destroy ----------------------------------------------------------------------------------------- */
+
+static fopt_status allocate(const fopt_allocator *allocator, const char *name, size_t bytes, void **out)
+{
+    *out = NULL;
+    if (bytes == 0)
+        return FOPT_OK;
+    void *block = allocator->allocate(allocator->context, bytes, FOPT_I_ALIGNMENT, NULL);
+    if (!block)
+        return fopt_i_fail(FOPT_ERR_MEMORY, "config.%s gave no %zu bytes", name, bytes);
+    if ((uintptr_t)block % FOPT_I_ALIGNMENT != 0) {
+        allocator->release(allocator->context, block, bytes, NULL);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s gave %p, not aligned to the %d bytes asked for", name, block,
+                           FOPT_I_ALIGNMENT);
+    }
+    *out = block;
+    return FOPT_OK;
+}
+
+static void release(fopt_optimizer *o)
+{
+    const fopt_allocator host = o->config.host_allocator, device = o->config.device_allocator;
+    if (o->state)
+        device.release(device.context, o->state, o->device_bytes, NULL);
+    host.release(host.context, o, o->host_bytes, NULL);
+}
+
+fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
+                        const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out)
+{
+    if (!out)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "out is NULL");
+    *out = NULL;
+    fopt_i_plan plan;
+    fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
+    if (status)
+        return status;
+    void *block;
+    status = allocate(&plan.config.host_allocator, "host_allocator", plan.sizes.host_bytes, &block);
+    if (status)
+        return status;
+
+    fopt_optimizer *o = lay_out(block, &plan, group_count, tensor_count);
+    status = fill_tables(o, groups, tensors);
+    if (!status)
+        status = check_overlaps(o);
+    if (!status) {
+        void *state;
+        status = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &state);
+        o->state = state;
+    }
+    if (!status) {
+        assign_state(o);
+        status = o->backend->create(o, NULL);
+    }
+    if (status) {
+        release(o);
+        return status;
+    }
+    *out = o;
+    return FOPT_OK;
+}
+
+void fopt_destroy(fopt_optimizer *optimizer)
+{
+    if (!optimizer)
+        return;
+    optimizer->backend->destroy(optimizer);
+    release(optimizer);
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------- */
+
+static fopt_status check_optimizer(const fopt_optimizer *o)
+{
+    if (!o)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "optimizer is NULL");
+    if (o->broken)
+        return fopt_i_fail(FOPT_ERR_BROKEN, "an earlier step of this optimizer failed half-way: destroy it");
+    return FOPT_OK;
+}
+
+static fopt_status check_index(const char *what, size_t index, size_t count)
+{
+    if (index >= count)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, but the optimizer has %zu", what, index, count);
+    return FOPT_OK;
+}
+
+fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream)
+{
+    fopt_step_options read;
+    fopt_status status = check_optimizer(optimizer);
+    if (!status && options)
+        status = fopt_i_read_struct(&read, options, sizeof read, "options");
+    return status ? status : optimizer->backend->step(optimizer, stream);
+}
+
+fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_group *value, fopt_stream stream)
+{
+    fopt_i_group read;
+    fopt_status status = check_optimizer(optimizer);
+    if (!status)
+        status = check_index("group", group, optimizer->group_count);
+    if (!status)
+        status = fopt_i_read_group(value, group, &read);
+    if (status)
+        return status;
+
+    const fopt_i_group *old = &optimizer->groups[group];
+    const fopt_i_rule *rule = fopt_i_find_rule(old->value.rule);
+    if (read.value.rule != old->value.rule)
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: rule is %s, but the optimizer was created with %s", group,
+                           fopt_rule_name(read.value.rule), rule->name);
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        const char *name = rule->state_names[kind];
+        if ((read.kinds ^ old->kinds) & 1u << kind)
+            return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: %s %s, but the optimizer was created %s it", group,
+                               read.kinds & 1u << kind ? "needs" : "does without", name,
+                               old->kinds & 1u << kind ? "with" : "without");
+        if (read.kinds & 1u << kind && read.value.state_format[kind] != old->value.state_format[kind])
+            return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
+                               "group %zu: state_format of %s is %s, but the optimizer was created with %s", group,
+                               name, fopt_format_name(read.value.state_format[kind]),
+                               fopt_format_name(old->value.state_format[kind]));
+    }
+    return optimizer->backend->set_group(optimizer, group, &read, stream);
+}
+
+fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream)
+{
+    fopt_status status = check_optimizer(optimizer);
+    if (!status)
+        status = check_index("group", group, optimizer->group_count);
+    if (!status)
+        status = fopt_i_check_lr(group, lr);
+    if (status)
+        return status;
+    fopt_i_group value = optimizer->groups[group];
+    value.value.lr = lr;
+    return optimizer->backend->set_group(optimizer, group, &value, stream);
+}
+
+fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)
+{
+    fopt_status status = check_optimizer(optimizer);
+    if (!status && !grads && optimizer->tensor_count > 0)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL");
+    for (size_t i = 0; !status && i < optimizer->tensor_count; i++) {
+        const fopt_i_record *r = &optimizer->records[i];
+        status = fopt_i_check_grad(i, optimizer->names[i], grads[i], r->count, (fopt_format)r->grad_format);
+        if (!status)
+            status = check_grad_overlap(optimizer, i, grads[i]);
+    }
+    return status ? status : optimizer->backend->set_grads(optimizer, grads, stream);
+}
+
+fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream)
+{
+    fopt_status status = check_optimizer(optimizer);
+    return status ? status : optimizer->backend->zero_grads(optimizer, stream);
+}
+
+fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view)
+{
+    fopt_status status = check_optimizer(optimizer);
+    if (!status)
+        status = check_index("tensor", tensor, optimizer->tensor_count);
+    if (!status && (unsigned)kind >= FOPT_STATE_KINDS)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "kind is %d, not a fopt_state_kind", (int)kind);
+    if (status)
+        return status;
+    const fopt_i_record *r = &optimizer->records[tensor];
+    const fopt_i_group *group = &optimizer->groups[r->group];
+    fopt_array array = {
+        .size = sizeof array,
+        .data = r->state[kind],
+        .count = r->state[kind] ? (size_t)r->count : 0,
+        .bytes = fopt_i_state_bytes(group, kind, (size_t)r->count),
+        .format = group->value.state_format[kind],
+    };
+    return fopt_i_write_struct(view, &array, sizeof array, "view");
+}
+
+fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream)
+{
+    fopt_status status = check_optimizer(optimizer);
+    if (!status)
+        status = check_index("tensor", tensor, optimizer->tensor_count);
+    if (!status && !step)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is NULL");
+    return status ? status : optimizer->backend->get_step(optimizer, tensor, step, stream);
+}
+
+fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream)
+{
+    fopt_status status = check_optimizer(optimizer);
+    if (!status)
+        status = check_index("tensor", tensor, optimizer->tensor_count);
+    if (!status && (step < 0 || step > FOPT_I_LAST_STEP))
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be in [0, 2^53]", (long long)step);
+    return status ? status : optimizer->backend->set_step(optimizer, tensor, step, stream);
+}

@@ -1,0 +1,80 @@
+#include "plan.h"
+#include <string.h>
+
+size_t fopt_i_state_bytes(const fopt_i_group *group, unsigned kind, size_t count)
+{
+    if (!(group->kinds & 1u << kind))
+        return 0;
+    return count * fopt_i_find_format(group->value.state_format[kind])->element_bytes;
+}
+
+size_t fopt_i_padded(size_t bytes)
+{
+    return (bytes + FOPT_I_ALIGNMENT - 1) / FOPT_I_ALIGNMENT * FOPT_I_ALIGNMENT;
+}
+
+static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, const fopt_tensor *tensor, size_t index)
+{
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        size_t bytes = fopt_i_state_bytes(group, kind, tensor->count);
+        plan->sizes.state_bytes += bytes;
+        plan->sizes.padding_bytes += fopt_i_padded(bytes) - bytes;
+    }
+    plan->tile_count += fopt_i_tile_count(tensor->count);
+    plan->name_bytes += tensor->name ? strlen(tensor->name) + 1 : 0;
+    /* A tensor adds less than a quarter of PTRDIFF_MAX, so that the sums cannot have wrapped before this sees it. */
+    if (plan->sizes.state_bytes + plan->sizes.padding_bytes > PTRDIFF_MAX / 2)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: with it the state takes more bytes than any memory holds",
+                           fopt_i_tensor_label(index, tensor->name).text);
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups, size_t group_count,
+                             const fopt_tensor *tensors, size_t tensor_count, fopt_i_plan *plan)
+{
+    memset(plan, 0, sizeof *plan);
+    fopt_status status = fopt_i_read_config(config, &plan->config);
+    if (!status)
+        status = fopt_i_find_backend(plan->config.device.kind, &plan->backend);
+    if (!status)
+        status = plan->backend->complete_config(&plan->config);
+    if (!status)
+        status = fopt_i_check_array(groups, group_count, "groups", "group_count");
+    if (!status)
+        status = fopt_i_check_array(tensors, tensor_count, "tensors", "tensor_count");
+    if (status)
+        return status;
+
+    fopt_i_group group;
+    for (size_t i = 0; i < group_count; i++) {
+        status = fopt_i_read_group(fopt_i_at(groups, i), i, &group);
+        if (status)
+            return status;
+    }
+    for (size_t i = 0; i < tensor_count; i++) {
+        fopt_tensor tensor;
+        status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, group_count, &tensor);
+        if (!status)
+            status = fopt_i_read_group(fopt_i_at(groups, tensor.group), tensor.group, &group);
+        if (!status)
+            status = add_tensor(plan, &group, &tensor, i);
+        if (status)
+            return status;
+    }
+
+    fopt_sizes *sizes = &plan->sizes;
+    sizes->size = sizeof *sizes;
+    sizes->table_bytes = group_count * sizeof(fopt_i_group) +
+                         tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
+    sizes->host_bytes = sizeof(fopt_optimizer) + sizes->table_bytes + plan->name_bytes;
+    sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes;
+    return FOPT_OK;
+}
+
+fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
+                             const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes)
+{
+    fopt_i_plan plan;
+    fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
+    return status ? status : fopt_i_write_struct(sizes, &plan.sizes, sizeof plan.sizes, "sizes");
+}

@@ -1,0 +1,83 @@
+/* The lists of kernels/, as tables that the host looks things up in. */
+#include "../kernels/cpu/isa.h"
+#include "../kernels/formats/formats.h"
+#include "../kernels/rules/rules.h"
+#include "internal.h"
+
+static const fopt_i_rule rules[] = {
+#define ROW(rule, PREFIX, rule_name, arithmetic)                                                                       \
+    [rule] = {.name = #rule_name,                                                                                      \
+              .flags = FOPT_I_##PREFIX##_FLAGS,                                                                        \
+              .hyperparameters = FOPT_I_##PREFIX##_HYPERPARAMETERS,                                                    \
+              .state_names = FOPT_I_##PREFIX##_STATE_NAMES,                                                            \
+              .defaults = fopt_i_##rule_name##_defaults,                                                               \
+              .kinds = fopt_i_##rule_name##_kinds,                                                                     \
+              .check = fopt_i_##rule_name##_check},
+    FOPT_I_RULES(ROW)
+#undef ROW
+};
+
+static const fopt_i_format formats[] = {
+#define ROW(format, format_name, may_store_moments)                                                                    \
+    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name), .moments = may_store_moments},
+    FOPT_I_FORMATS(ROW)
+#undef ROW
+};
+
+static const fopt_i_arithmetic arithmetics[] = {
+#define ROW(rule, PREFIX, name, arithmetic) [rule] = fopt_i_arithmetic_##arithmetic,
+    FOPT_I_RULES(ROW)
+#undef ROW
+};
+
+static const struct {
+    fopt_i_arithmetic arithmetic;
+    unsigned kinds;
+} loops[] = {
+#define ROW(arithmetic, variant, kinds) {fopt_i_arithmetic_##arithmetic, kinds},
+    FOPT_I_LOOPS(ROW)
+#undef ROW
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+const fopt_i_rule *fopt_i_find_rule(fopt_rule rule)
+{
+    return (size_t)rule < LENGTH(rules) ? &rules[rule] : NULL;
+}
+
+const fopt_i_format *fopt_i_find_format(fopt_format format)
+{
+    return (size_t)format < LENGTH(formats) ? &formats[format] : NULL;
+}
+
+unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds)
+{
+    unsigned i = 0;
+    while (loops[i].arithmetic != arithmetics[rule] || loops[i].kinds != kinds)
+        i++; /* a rule's kinds() returns only sets that have a loop; a test runs every variant */
+    return i;
+}
+
+const char *fopt_rule_name(fopt_rule rule)
+{
+    const fopt_i_rule *found = fopt_i_find_rule(rule);
+    return found ? found->name : NULL;
+}
+
+const char *fopt_format_name(fopt_format format)
+{
+    const fopt_i_format *found = fopt_i_find_format(format);
+    return found ? found->name : NULL;
+}
+
+const char *fopt_state_kind_name(fopt_rule rule, fopt_state_kind kind)
+{
+    const fopt_i_rule *found = fopt_i_find_rule(rule);
+    return found && (size_t)kind < FOPT_STATE_KINDS ? found->state_names[kind] : NULL;
+}
+
+const char *fopt_isa_name(fopt_isa isa)
+{
+    return isa == FOPT_ISA_AUTO ? "auto" : fopt_i_describe_isa(isa).name;
+}

@@ -1,0 +1,101 @@
+/* fopt_update(): one step of one tensor, with state that the caller owns. */
+#include "internal.h"
+
+/* One state array, checked against the group; NULL in *data if the group keeps none. */
+static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group, size_t count,
+                              void **data)
+{
+    const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
+    const char *name = rule->state_names[kind];
+    const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
+    fopt_array array = {.data = NULL};
+    if (from) {
+        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, "states[]");
+        if (status)
+            return status;
+    }
+    *data = array.data;
+    if (!needed && array.data && !(group->kinds & 1u << kind))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: data is %p, but this group of %s keeps no such array",
+                           (int)kind, array.data, rule->name);
+    if (!needed)
+        return FOPT_OK;
+    if (!array.data)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: data is NULL, but %s needs %s", (int)kind, rule->name, name);
+    if (array.count != count)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: count of %s is %zu, but the tensor's is %zu", (int)kind,
+                           name, array.count, count);
+    if (array.format != group->value.state_format[kind])
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: format of %s is %d, but the group's state_format is %s",
+                           (int)kind, name, (int)array.format, fopt_format_name(group->value.state_format[kind]));
+    return fopt_i_check_pointer(array.data, name, count, array.format, "states");
+}
+
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r)
+{
+    static const char *const names[] = {"param", "grad", "states[0]", "states[1]", "states[2]", "states[3]"};
+    fopt_i_interval intervals[2 + FOPT_STATE_KINDS];
+    size_t count = 0;
+    if (r->count == 0)
+        return FOPT_OK;
+    intervals[count++] =
+        fopt_i_interval_of(r->param, r->count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes, 0);
+    intervals[count++] =
+        fopt_i_interval_of(r->grad, r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes, 1);
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++)
+        if (group->kinds & 1u << kind)
+            intervals[count++] = fopt_i_interval_of(
+                r->state[kind], r->count * fopt_i_find_format(group->value.state_format[kind])->element_bytes,
+                2 + kind);
+    const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
+    if (first)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s overlaps %s", names[first[0].owner], names[first[1].owner]);
+    return FOPT_OK;
+}
+
+fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
+                        const fopt_array *states, int64_t step, fopt_stream stream)
+{
+    fopt_config complete;
+    const fopt_i_backend *backend;
+    fopt_i_group g;
+    fopt_tensor t;
+    fopt_status status = fopt_i_read_config(config, &complete);
+    if (!status)
+        status = fopt_i_find_backend(complete.device.kind, &backend);
+    if (!status)
+        status = backend->complete_config(&complete);
+    if (!status)
+        status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
+    if (!status)
+        status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, SIZE_MAX, &t);
+    if (!status && step < 1)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
+    if (!status && step > FOPT_I_LAST_STEP)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be at most 2^53", (long long)step);
+    if (!status && t.count > 0 && !t.grad)
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL", fopt_i_tensor_label(FOPT_I_NO_INDEX, t.name).text);
+    if (!status && states)
+        status = fopt_i_check_array(states, FOPT_STATE_KINDS, "states", "FOPT_STATE_KINDS");
+    if (status)
+        return status;
+
+    fopt_i_record record = {
+        .param = t.param,
+        .grad = t.grad,
+        .count = t.count,
+        .id = t.global_id != 0 ? t.global_id : 1,
+        .tile_offset = t.first_element / FOPT_I_TILE,
+        .step = step - 1,
+        .param_format = (uint8_t)t.param_format,
+        .grad_format = (uint8_t)t.grad_format,
+    };
+    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, t.count,
+                            &record.state[kind]);
+    if (!status)
+        status = check_overlaps(&g, &record);
+    if (status || t.count == 0)
+        return status;
+    return backend->update(&complete, &g, &record, stream);
+}

@@ -1,0 +1,330 @@
+/* Reading what the caller describes: every field is checked before anything acts on it. */
+#include "../kernels/rules/element.h"
+#include "internal.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- sized structs ------------------------------------------------------------------------------------------- */
+
+/* No struct of ours will grow to this: a larger size was never set. */
+#define LARGEST_STRUCT 4096
+
+static size_t size_of(const void *sized)
+{
+    size_t size;
+    memcpy(&size, sized, sizeof size);
+    return size;
+}
+
+static fopt_status check_size(const void *sized, size_t known, const char *what)
+{
+    size_t size = size_of(sized);
+    if (size < known || size > LARGEST_STRUCT || size % sizeof(size_t) != 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be sizeof the struct, %zu here", what, size, known);
+    return FOPT_OK;
+}
+
+/* Copies a struct of the caller's. One compiled against a later header may be longer: what lies beyond the end of ours
+ * must be zero, since we do not know what it asks for. */
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, const char *what)
+{
+    fopt_status status = check_size(from, known, what);
+    if (status)
+        return status;
+    const unsigned char *bytes = from;
+    for (size_t i = known; i < size_of(from); i++)
+        if (bytes[i] != 0)
+            return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
+                               "%s.size is %zu and byte %zu is not zero: fusedopt %s knows only the first %zu bytes",
+                               what, size_of(from), i, fopt_version_string(), known);
+    memcpy(to, from, known);
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what)
+{
+    if (!to)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL", what);
+    fopt_status status = check_size(to, known, what);
+    if (status)
+        return status;
+    size_t size = size_of(to);
+    memcpy(to, from, known);
+    memset((char *)to + known, 0, size - known);
+    memcpy(to, &size, sizeof size);
+    return FOPT_OK;
+}
+
+const void *fopt_i_at(const void *array, size_t index)
+{
+    return (const char *)array + index * size_of(array);
+}
+
+fopt_status fopt_i_check_array(const void *array, size_t count, const char *array_name, const char *count_name)
+{
+    if (count > INT32_MAX)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, at most %d", count_name, count, INT32_MAX);
+    if (!array && count > 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL, but %s is %zu", array_name, count_name, count);
+    if (count > 0 && size_of(array) > LARGEST_STRUCT) /* before it is used as a stride */
+        return check_size(array, sizeof(size_t), array_name);
+    for (size_t i = 1; i < count; i++)
+        if (size_of(fopt_i_at(array, i)) != size_of(array))
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s[%zu].size is %zu, but %s[0].size is %zu", array_name, i,
+                               size_of(fopt_i_at(array, i)), array_name, size_of(array));
+    return FOPT_OK;
+}
+
+/* ---- configuration ------------------------------------------------------------------------------------------- */
+
+static fopt_status check_allocator(const fopt_allocator *allocator, const char *name)
+{
+    if (!allocator->allocate != !allocator->release)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s has only one of allocate and release", name);
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config)
+{
+    memset(config, 0, sizeof *config);
+    config->size = sizeof *config;
+    if (!from)
+        return FOPT_OK;
+    fopt_status status = fopt_i_read_struct(config, from, sizeof *config, "config");
+    if (!status)
+        status = check_allocator(&config->host_allocator, "host_allocator");
+    if (!status)
+        status = check_allocator(&config->device_allocator, "device_allocator");
+    if (!status && !fopt_isa_name(config->isa))
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.isa is %d, not a fopt_isa", (int)config->isa);
+    if (!status && (config->threads < 0 || config->threads > 65536))
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.threads is %d, must be from 0 to 65536", config->threads);
+    return status;
+}
+
+/* ---- groups -------------------------------------------------------------------------------------------------- */
+
+static const struct hyperparameter {
+    const char *name;
+    size_t offset;
+    unsigned set; /* the rules that have it name this set; 0: all have it */
+    double limit;
+    bool open; /* the limit itself is excluded */
+} hyperparameters[] = {
+    {"lr", offsetof(fopt_group, lr), 0, 1e9, false},
+    {"beta1", offsetof(fopt_group, beta1), FOPT_I_BETAS, 1, true},
+    {"beta2", offsetof(fopt_group, beta2), FOPT_I_BETAS, 1, true},
+    {"eps", offsetof(fopt_group, eps), FOPT_I_EPS, 1e9, false},
+    {"weight_decay", offsetof(fopt_group, weight_decay), 0, 1e9, false},
+    {"momentum", offsetof(fopt_group, momentum), FOPT_I_MOMENTUM, 1, true},
+    {"dampening", offsetof(fopt_group, dampening), FOPT_I_DAMPENING, 1, false},
+    {"alpha", offsetof(fopt_group, alpha), FOPT_I_ALPHA, 1, true},
+};
+
+static const struct flag {
+    const char *name;
+    unsigned bit;
+} flags[] = {
+    {"FOPT_MAXIMIZE", FOPT_MAXIMIZE},
+    {"FOPT_DECOUPLED_DECAY", FOPT_DECOUPLED_DECAY},
+    {"FOPT_NESTEROV", FOPT_NESTEROV},
+    {"FOPT_EMA_MOMENTUM", FOPT_EMA_MOMENTUM},
+    {"FOPT_CLASSIC_MOMENTUM", FOPT_CLASSIC_MOMENTUM},
+    {"FOPT_CENTERED", FOPT_CENTERED},
+    {"FOPT_EPS_INSIDE_SQRT", FOPT_EPS_INSIDE_SQRT},
+    {"FOPT_AMSGRAD", FOPT_AMSGRAD},
+    {"FOPT_NO_BIAS_CORRECTION", FOPT_NO_BIAS_CORRECTION},
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+static fopt_i_label group_label(size_t index)
+{
+    fopt_i_label label;
+    if (index == FOPT_I_NO_INDEX)
+        snprintf(label.text, sizeof label.text, "group");
+    else
+        snprintf(label.text, sizeof label.text, "group %zu", index);
+    return label;
+}
+
+static fopt_status check_range(const struct hyperparameter *h, double value, const char *group)
+{
+    if (value >= 0 && (h->open ? value < h->limit : value <= h->limit)) /* false for NaN */
+        return FOPT_OK;
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, must be in [0, %g%c", group, h->name, value, h->limit,
+                       h->open ? ')' : ']');
+}
+
+static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_rule *rule, const char *label)
+{
+    for (size_t i = 0; i < LENGTH(hyperparameters); i++) {
+        const struct hyperparameter *h = &hyperparameters[i];
+        double value;
+        memcpy(&value, (const char *)group + h->offset, sizeof value);
+        bool used = h->set == 0 || (rule->hyperparameters & h->set) != 0;
+        if (!used && value != 0)
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, but %s has none: must be 0", label, h->name, value,
+                               rule->name);
+        fopt_status status = check_range(h, value, label);
+        if (status)
+            return status;
+    }
+    return FOPT_OK;
+}
+
+static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule, const char *label)
+{
+    unsigned refused = group->flags & ~rule->flags;
+    for (size_t i = 0; i < LENGTH(flags); i++)
+        if (refused & flags[i].bit)
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags has %s, which %s does not have", label, flags[i].name,
+                               rule->name);
+    if (refused)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown", label, group->flags,
+                           refused);
+    const char *problem = rule->check(group);
+    return problem ? fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s", label, problem) : FOPT_OK;
+}
+
+static fopt_status check_state_formats(const fopt_i_group *group, const fopt_i_rule *rule, const char *label)
+{
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        if (!(group->kinds & 1u << kind))
+            continue;
+        const fopt_i_format *format = fopt_i_find_format(group->value.state_format[kind]);
+        if (!format)
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: state_format of %s is %d, not a fopt_format", label,
+                               rule->state_names[kind], (int)group->value.state_format[kind]);
+        if (!format->moments)
+            return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments", label,
+                               rule->state_names[kind], format->name);
+    }
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group)
+{
+    const fopt_i_label label = group_label(index);
+    if (!from)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL", label.text);
+    fopt_status status = fopt_i_read_struct(&group->value, from, sizeof group->value, label.text);
+    if (status)
+        return status;
+    const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
+    if (!rule)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: rule is %d, not a fopt_rule", label.text, (int)group->value.rule);
+    status = check_hyperparameters(&group->value, rule, label.text);
+    if (!status)
+        status = check_flags(&group->value, rule, label.text);
+    if (status)
+        return status;
+    group->kinds = rule->kinds(&group->value);
+    group->loop = fopt_i_find_loop(group->value.rule, group->kinds);
+    return check_state_formats(group, rule, label.text);
+}
+
+fopt_status fopt_i_check_lr(size_t group, double lr)
+{
+    return check_range(&hyperparameters[0], lr, group_label(group).text);
+}
+
+fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
+{
+    const fopt_i_rule *found = fopt_i_find_rule(rule);
+    fopt_group defaults = {.size = size, .rule = rule};
+    if (!group)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "group is NULL");
+    if (!found)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "rule is %d, not a fopt_rule", (int)rule);
+    fopt_status status = check_size(&defaults, sizeof defaults, "group");
+    if (status)
+        return status;
+    found->defaults(&defaults);
+    memset(group, 0, size);
+    memcpy(group, &defaults, sizeof defaults);
+    return FOPT_OK;
+}
+
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
+
+fopt_i_label fopt_i_tensor_label(size_t index, const char *name)
+{
+    fopt_i_label label;
+    char number[24] = "";
+    if (index != FOPT_I_NO_INDEX)
+        snprintf(number, sizeof number, " %zu", index);
+    if (name)
+        snprintf(label.text, sizeof label.text, "tensor%s '%.80s'", number, name);
+    else
+        snprintf(label.text, sizeof label.text, "tensor%s", number);
+    return label;
+}
+
+fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
+                                 const char *label)
+{
+    size_t bytes = fopt_i_find_format(format)->element_bytes;
+    if ((uintptr_t)pointer % bytes != 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, not aligned to the %zu bytes of a %s element", label,
+                           field, pointer, bytes, fopt_format_name(format));
+    if ((uintptr_t)pointer > UINTPTR_MAX - count * bytes)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, and %zu elements from there leave the address space",
+                           label, field, pointer, count);
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_check_grad(size_t tensor, const char *name, const void *grad, size_t count, fopt_format format)
+{
+    return grad && count > 0 ? fopt_i_check_pointer(grad, "grad", count, format, fopt_i_tensor_label(tensor, name).text)
+                             : FOPT_OK;
+}
+
+static fopt_status check_shard(const fopt_tensor *t, const char *label)
+{
+    if (t->first_element % FOPT_I_TILE != 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, must be a multiple of %d", label,
+                           t->first_element, FOPT_I_TILE);
+    if (t->full_count == 0)
+        return FOPT_OK;
+    if (t->first_element > t->full_count || t->count > t->full_count - t->first_element)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: full_count is %zu, less than first_element %zu + count %zu", label,
+                           t->full_count, t->first_element, t->count);
+    if (t->count % FOPT_I_TILE != 0 && t->count < t->full_count - t->first_element)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT,
+                           "%s: count is %zu, but a shard that is not the last must be a multiple of %d", label,
+                           t->count, FOPT_I_TILE);
+    return FOPT_OK;
+}
+
+fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor)
+{
+    if (!from)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "tensor is NULL");
+    fopt_status status = fopt_i_read_struct(tensor, from, sizeof *tensor, fopt_i_tensor_label(index, NULL).text);
+    if (status)
+        return status;
+    const fopt_i_label label = fopt_i_tensor_label(index, tensor->name);
+    if (tensor->group >= group_count)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", label.text, tensor->group,
+                           group_count);
+    if (!fopt_i_find_format(tensor->param_format))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param_format is %d, not a fopt_format", label.text,
+                           (int)tensor->param_format);
+    if (!fopt_i_find_format(tensor->grad_format))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad_format is %d, not a fopt_format", label.text,
+                           (int)tensor->grad_format);
+    /* Bytes of a tensor's arrays, and their sum, must fit size_t by far. */
+    if (tensor->count > PTRDIFF_MAX / 64)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count is %zu, more than any memory holds", label.text,
+                           tensor->count);
+    if (tensor->count > 0) {
+        if (!tensor->param)
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is NULL, but count is %zu", label.text, tensor->count);
+        status = fopt_i_check_pointer(tensor->param, "param", tensor->count, tensor->param_format, label.text);
+        if (!status)
+            status = fopt_i_check_grad(index, tensor->name, tensor->grad, tensor->count, tensor->grad_format);
+    }
+    return status ? status : check_shard(tensor, label.text);
+}

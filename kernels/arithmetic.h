@@ -1,0 +1,112 @@
+/*
+ * The arithmetic that every backend shares: plain functions that a C compiler and nvcc both compile.
+ *
+ * Results must be equal to the bit everywhere, so these rules hold for all code under kernels/ that touches elements:
+ *  - IEEE operations only: + - * / sqrtf fmaf. No pow, exp or rsqrt, which differ between libm and a GPU; no fmaxf or
+ *    fminf, which differ for NaN and signed zeros: write `a > b ? a : b`.
+ *  - Fused only where fmaf is written. The build forbids contraction: -ffp-contract=off, nvcc -fmad=false.
+ *  - What is constant during a step is computed in double, once, and rounded once to float.
+ */
+#ifndef FOPT_I_ARITHMETIC_H
+#define FOPT_I_ARITHMETIC_H
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__CUDACC__)
+#define FOPT_FN static __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define FOPT_FN static inline __attribute__((always_inline))
+#else
+#define FOPT_FN static inline
+#endif
+
+#if FLT_EVAL_METHOD != 0
+#error "fusedopt needs float and double operations evaluated in their own precision (x86: compile with SSE2)"
+#endif
+
+/* Elements per tile: the unit of the walk, of quantization and of sharding. */
+#define FOPT_I_TILE 256
+
+FOPT_FN uint32_t fopt_i_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+FOPT_FN float fopt_i_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* `yes` if the mask is all ones, `no` if it is zero: a choice that is the same for all elements of a loop. Written in
+ * bits because gcc 12 does not vectorise a loop that chooses by a constant bool, and because multiplying the term that
+ * is not wanted by 0 would make NaN of an infinity. */
+FOPT_FN float fopt_i_select(uint32_t mask, float yes, float no)
+{
+    return fopt_i_float((fopt_i_bits(yes) & mask) | (fopt_i_bits(no) & ~mask));
+}
+
+FOPT_FN uint32_t fopt_i_mask(bool condition)
+{
+    return condition ? 0xffffffffu : 0u;
+}
+
+/* base^exponent by squaring, for exponent >= 0: multiplications alone, so the same on every machine. */
+FOPT_FN double fopt_i_power(double base, int64_t exponent)
+{
+    double result = 1.0;
+    for (uint64_t rest = (uint64_t)exponent; rest != 0; rest >>= 1) {
+        if (rest & 1)
+            result *= base;
+        base *= base;
+    }
+    return result;
+}
+
+/*
+ * An exponential moving average, a * (1 - w) + x * w.
+ *
+ * Computed as a step from the nearer end: a + w (x - a) if w < 1/2, else x - (1 - w)(x - a), with w and 1 - w each
+ * rounded once from double. The textbook form in float drifts by hundreds of ULP at beta 0.999, because the float
+ * weights do not add up to 1; the first form alone loses x entirely at beta 0 when a is large.
+ */
+typedef struct fopt_i_ema {
+    float weight;      /* w, or -(1 - w) */
+    uint32_t from_new; /* mask */
+} fopt_i_ema;
+
+/* `keep` is 1 - w: the beta or alpha of the rule. */
+FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
+{
+    fopt_i_ema c;
+    c.from_new = fopt_i_mask(keep <= 0.5);
+    c.weight = (float)(keep <= 0.5 ? -keep : 1.0 - keep);
+    return c;
+}
+
+/* What is stored as a moment is never subnormal: a first moment whose gradient stays zero decays right into that
+ * range, where CPUs are ten times slower. */
+FOPT_FN float fopt_i_moment(float x)
+{
+    return x > -FLT_MIN && x < FLT_MIN ? 0.0f : x;
+}
+
+/* A second moment saturates: a huge but finite gradient must not become inf, and then inf - inf = NaN. NaN passes. */
+FOPT_FN float fopt_i_second_moment(float x)
+{
+    return x > FLT_MAX ? FLT_MAX : fopt_i_moment(x);
+}
+
+FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
+{
+    return fmaf(c.weight, x - a, fopt_i_select(c.from_new, x, a));
+}
+
+#endif

@@ -1,0 +1,31 @@
+/* The CPU's instruction sets, and the choice among them. */
+#ifndef FOPT_I_ISA_H
+#define FOPT_I_ISA_H
+
+#include "../record.h"
+
+/* All that a walk reads. */
+typedef struct fopt_i_cpu_job {
+    const fopt_i_record *records;
+    size_t record_count;
+    const fopt_i_group *groups;
+    uint64_t seed;
+} fopt_i_cpu_job;
+
+/* Makes one step, of number record.step + 1, on the tiles [first, first + count) of all tensors laid end to end,
+ * leaving out tensors without a gradient. Expects the floating-point environment of environment.h. */
+typedef void fopt_i_cpu_step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count);
+
+/* One per instruction set: see walk.h. */
+fopt_i_cpu_step fopt_i_step_baseline, fopt_i_step_avx2, fopt_i_step_avx512;
+
+typedef struct fopt_i_isa {
+    const char *name;
+    fopt_i_cpu_step *step; /* NULL: not built for this machine's architecture */
+    bool runs_here;
+} fopt_i_isa;
+
+/* Describes an instruction set; the name is NULL if `isa` is not of the enum, or FOPT_ISA_AUTO. */
+fopt_i_isa fopt_i_describe_isa(fopt_isa isa);
+
+#endif

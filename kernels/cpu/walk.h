@@ -1,0 +1,160 @@
+/*
+ * The CPU's tile walk, as a template: walk_baseline.c, walk_avx2.c and walk_avx512.c include it, each compiled for its
+ * instruction set, and name the function that it defines, FOPT_I_STEP. The compiler vectorises the loops; there are no
+ * intrinsics, so the sets cannot differ in what they compute.
+ *
+ * A tile's arrays are opened (f32 in place, other formats decoded into a buffer), the rule's loop runs over float
+ * arrays, and they are closed (encoded again, if not in place).
+ */
+#include "../formats/formats.h"
+#include "../rules/rules.h"
+#include "isa.h"
+
+#ifdef __GNUC__
+#define FOPT_I_INLINE static inline __attribute__((always_inline))
+#else
+#define FOPT_I_INLINE static inline
+#endif
+
+/* One tensor's part of a walk: what all of its tiles share. */
+typedef struct visit {
+    const fopt_i_record *record;
+    const fopt_i_group *group;
+    fopt_i_coef coef;
+    uint64_t step_key[FOPT_STATE_KINDS];
+} visit;
+
+/* ---- formats ------------------------------------------------------------------------------------------------- */
+
+static const fopt_i_format_loops *const format_loops[] = {
+#define FOPT_I_ROW(format, name, moments) [format] = &fopt_i_##name##_loops,
+    FOPT_I_FORMATS(FOPT_I_ROW)
+#undef FOPT_I_ROW
+};
+
+/* Where elements [first, first + count) can be used as floats: in place, or decoded into `buffer`. */
+FOPT_I_INLINE float *open_tile(void *array, unsigned format, size_t first, size_t count, float *buffer)
+{
+    if (format == FOPT_F32)
+        return (float *)array + first;
+    format_loops[format]->load(array, first, count, buffer);
+    return buffer;
+}
+
+/* ---- rules --------------------------------------------------------------------------------------------------- */
+
+typedef fopt_i_element element_function(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e, float gradient);
+
+#define FOPT_I_ELEMENT(arithmetic)                                                                                     \
+    FOPT_I_INLINE fopt_i_element element_##arithmetic(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e,       \
+                                                      float gradient)                                                  \
+    {                                                                                                                  \
+        return fopt_i_##arithmetic##_element(kinds, coef->arithmetic, e, gradient);                                    \
+    }
+FOPT_I_ARITHMETICS(FOPT_I_ELEMENT)
+#undef FOPT_I_ELEMENT
+
+/* The loop that everything else is around. `kinds` and `element` are constants wherever it is inlined; the arrays do
+ * not overlap, and those of absent kinds are not touched. */
+FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count,
+                        float *FOPT_I_RESTRICT param, const float *FOPT_I_RESTRICT grad, float *FOPT_I_RESTRICT first,
+                        float *FOPT_I_RESTRICT second, float *FOPT_I_RESTRICT max_second, float *FOPT_I_RESTRICT buffer)
+{
+    for (size_t i = 0; i < count; i++) {
+        fopt_i_element e = {.param = param[i]};
+        if (kinds & FOPT_I_FIRST)
+            e.first = first[i];
+        if (kinds & FOPT_I_SECOND)
+            e.second = second[i];
+        if (kinds & FOPT_I_MAX_SECOND)
+            e.max_second = max_second[i];
+        if (kinds & FOPT_I_BUFFER)
+            e.buffer = buffer[i];
+        e = element(kinds, coef, e, grad[i]);
+        param[i] = e.param;
+        if (kinds & FOPT_I_FIRST)
+            first[i] = e.first;
+        if (kinds & FOPT_I_SECOND)
+            second[i] = e.second;
+        if (kinds & FOPT_I_MAX_SECOND)
+            max_second[i] = e.max_second;
+        if (kinds & FOPT_I_BUFFER)
+            buffer[i] = e.buffer;
+    }
+}
+
+FOPT_I_INLINE void walk_tiles(unsigned kinds, element_function *element, const visit *v, uint64_t first_tile,
+                              uint64_t tile_count)
+{
+    _Alignas(64) float buffers[2 + FOPT_STATE_KINDS][FOPT_I_TILE];
+    const fopt_i_record *r = v->record;
+    const fopt_format *state_format = v->group->value.state_format;
+    const fopt_i_coef coef = v->coef; /* a copy that no store can alias */
+
+    for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
+        size_t first = (size_t)tile * FOPT_I_TILE;
+        size_t count = r->count - first < FOPT_I_TILE ? (size_t)(r->count - first) : FOPT_I_TILE;
+        float *param = open_tile(r->param, r->param_format, first, count, buffers[0]);
+        const float *grad = open_tile(r->grad, r->grad_format, first, count, buffers[1]);
+        float *state[FOPT_STATE_KINDS] = {NULL};
+        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+            if (kinds & 1u << k)
+                state[k] = open_tile(r->state[k], state_format[k], first, count, buffers[2 + k]);
+
+        /* Full tiles apart: gcc vectorises better when it knows the trip count. */
+        if (count == FOPT_I_TILE)
+            loop(kinds, element, &coef, FOPT_I_TILE, param, grad, state[FOPT_FIRST_MOMENT], state[FOPT_SECOND_MOMENT],
+                 state[FOPT_MAX_SECOND_MOMENT], state[FOPT_MOMENTUM_BUFFER]);
+        else
+            loop(kinds, element, &coef, count, param, grad, state[FOPT_FIRST_MOMENT], state[FOPT_SECOND_MOMENT],
+                 state[FOPT_MAX_SECOND_MOMENT], state[FOPT_MOMENTUM_BUFFER]);
+
+        if (r->param_format != FOPT_F32)
+            format_loops[r->param_format]->store(r->param, first, count, param);
+        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+            if (kinds & 1u << k && state_format[k] != FOPT_F32)
+                format_loops[state_format[k]]->store_moment(r->state[k], first, count, state[k], (fopt_state_kind)k,
+                                                            fopt_i_tile_key(v->step_key[k], r->tile_offset + tile));
+    }
+}
+
+#define FOPT_I_LOOP(arithmetic, variant, kinds)                                                                        \
+    static void loop_##arithmetic##_##variant(const visit *v, uint64_t first_tile, uint64_t tile_count)                \
+    {                                                                                                                  \
+        walk_tiles(kinds, element_##arithmetic, v, first_tile, tile_count);                                            \
+    }
+FOPT_I_LOOPS(FOPT_I_LOOP)
+#undef FOPT_I_LOOP
+
+static void (*const loops[])(const visit *v, uint64_t first_tile, uint64_t tile_count) = {
+#define FOPT_I_ROW(arithmetic, variant, kinds) loop_##arithmetic##_##variant,
+    FOPT_I_LOOPS(FOPT_I_ROW)
+#undef FOPT_I_ROW
+};
+
+/* ---- the walk ------------------------------------------------------------------------------------------------ */
+
+void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
+{
+    const uint64_t end = first + count;
+    visit v = {.group = NULL};
+    int64_t coef_step = 0;
+
+    for (const fopt_i_record *r = fopt_i_find_record(job->records, job->record_count, first); first < end; r++) {
+        const uint64_t here = fopt_i_tiles_until(r, end) - first;
+        if (r->grad && here > 0) {
+            const fopt_i_group *group = &job->groups[r->group];
+            /* Most tensors share group and step count: with thousands of small ones this is the cost of each. */
+            if (v.group != group || coef_step != r->step + 1) {
+                coef_step = r->step + 1;
+                fopt_i_coefficients(&group->value, coef_step, &v.coef);
+            }
+            v.group = group;
+            v.record = r;
+            for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+                v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
+            loops[group->loop](&v, first - r->first_tile, here);
+        }
+        first += here;
+    }
+}

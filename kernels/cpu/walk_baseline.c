@@ -1,0 +1,4 @@
+/* The tile walk in portable C, as the target's baseline allows. Baseline x86-64 has no FMA: there fmaf is a call into
+ * libm, and ten times slower. */
+#define FOPT_I_STEP fopt_i_step_baseline
+#include "walk.h"

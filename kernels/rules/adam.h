@@ -1,0 +1,71 @@
+/* Adam (Kingma and Ba, 2015) with AMSGrad (Reddi, Kale and Kumar, 2018); the arithmetic of AdamW too. */
+#ifndef FOPT_I_ADAM_H
+#define FOPT_I_ADAM_H
+
+#include "element.h"
+
+#define FOPT_I_ADAM_FLAGS           (FOPT_MAXIMIZE | FOPT_DECOUPLED_DECAY | FOPT_AMSGRAD | FOPT_NO_BIAS_CORRECTION)
+#define FOPT_I_ADAM_HYPERPARAMETERS (FOPT_I_BETAS | FOPT_I_EPS)
+#define FOPT_I_ADAM_STATE_NAMES                                                                                        \
+    {                                                                                                                  \
+        "exp_avg", "exp_avg_sq", "max_exp_avg_sq", NULL                                                                \
+    }
+
+typedef struct fopt_i_adam_coef {
+    fopt_i_ends ends;
+    fopt_i_ema first, second;
+    float root_scale; /* 1 / sqrt(1 - beta2^t) */
+    float eps;
+    float step_size; /* lr / (1 - beta1^t) */
+} fopt_i_adam_coef;
+
+FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_group *group, int64_t step)
+{
+    bool corrects = (group->flags & FOPT_NO_BIAS_CORRECTION) == 0;
+    double correction1 = corrects ? 1.0 - fopt_i_power(group->beta1, step) : 1.0;
+    double correction2 = corrects ? 1.0 - fopt_i_power(group->beta2, step) : 1.0;
+    fopt_i_adam_coef c;
+    c.ends = fopt_i_ends_coefficients(group);
+    c.first = fopt_i_ema_coefficients(group->beta1);
+    c.second = fopt_i_ema_coefficients(group->beta2);
+    c.root_scale = (float)(1.0 / sqrt(correction2));
+    c.eps = (float)group->eps;
+    c.step_size = (float)(group->lr / correction1);
+    return c;
+}
+
+FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
+{
+    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    e.first = fopt_i_moment(fopt_i_average(c.first, g, e.first));
+    e.second = fopt_i_second_moment(fopt_i_average(c.second, g * g, e.second));
+    float second = e.second;
+    if (kinds & FOPT_I_MAX_SECOND) {
+        e.max_second = e.max_second > second ? e.max_second : second; /* so that a NaN in `second` stays seen */
+        second = e.max_second;
+    }
+    float denominator = fmaf(sqrtf(second), c.root_scale, c.eps);
+    e.param = fopt_i_apply(c.ends, e.param, c.step_size * (e.first / denominator));
+    return e;
+}
+
+static inline void fopt_i_adam_defaults(fopt_group *group)
+{
+    group->lr = 1e-3;
+    group->beta1 = 0.9;
+    group->beta2 = 0.999;
+    group->eps = 1e-8;
+}
+
+static inline unsigned fopt_i_adam_kinds(const fopt_group *group)
+{
+    return FOPT_I_FIRST | FOPT_I_SECOND | (group->flags & FOPT_AMSGRAD ? FOPT_I_MAX_SECOND : 0);
+}
+
+static inline const char *fopt_i_adam_check(const fopt_group *group)
+{
+    (void)group;
+    return NULL;
+}
+
+#endif

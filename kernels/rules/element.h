@@ -1,0 +1,73 @@
+/*
+ * What all rules share: the element that a rule maps to its successor, and the parts of the formulas that are the same
+ * in each (fusedopt.h has the formulas).
+ *
+ * A rule NAME is a header with
+ *   fopt_i_NAME_coef                                    what is constant during a step, in float
+ *   fopt_i_NAME_coefficients(group, step)               computes it, in double
+ *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element
+ * and, for the host, its description:
+ *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
+ *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
+ *   fopt_i_NAME_defaults(group)                         PyTorch's defaults
+ *   fopt_i_NAME_kinds(group)                            which state arrays it keeps
+ *   fopt_i_NAME_check(group)                            NULL, or what is wrong with a combination
+ */
+#ifndef FOPT_I_ELEMENT_H
+#define FOPT_I_ELEMENT_H
+
+#include "../arithmetic.h"
+#include "fusedopt.h"
+
+/* Sets of state arrays. */
+#define FOPT_I_FIRST      (1u << FOPT_FIRST_MOMENT)
+#define FOPT_I_SECOND     (1u << FOPT_SECOND_MOMENT)
+#define FOPT_I_MAX_SECOND (1u << FOPT_MAX_SECOND_MOMENT)
+#define FOPT_I_BUFFER     (1u << FOPT_MOMENTUM_BUFFER)
+
+/* Sets of hyperparameters; every rule has lr and weight_decay. */
+#define FOPT_I_BETAS     (1u << 0)
+#define FOPT_I_EPS       (1u << 1)
+#define FOPT_I_MOMENTUM  (1u << 2)
+#define FOPT_I_DAMPENING (1u << 3)
+#define FOPT_I_ALPHA     (1u << 4)
+
+/* One element: its parameter and moments. Moments that are not in the rule's set of kinds are zero and stay unused. */
+typedef struct fopt_i_element {
+    float param, first, second, max_second, buffer;
+} fopt_i_element;
+
+/* The beginning and the end of every rule: direction, coupled decay, and the subtraction with decoupled decay. */
+typedef struct fopt_i_ends {
+    uint32_t sign;               /* flips the gradient's sign bit with FOPT_MAXIMIZE */
+    float coupled_decay;         /* weight_decay, or 0 */
+    float decoupled_decay;       /* lr * weight_decay, or 0 */
+    uint32_t coupled, decoupled; /* masks: without decay its term is left out, since 0 * inf is NaN */
+} fopt_i_ends;
+
+FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_group *group)
+{
+    bool decoupled = (group->flags & FOPT_DECOUPLED_DECAY) != 0;
+    fopt_i_ends c;
+    c.sign = group->flags & FOPT_MAXIMIZE ? 0x80000000u : 0u;
+    c.coupled_decay = decoupled ? 0.0f : (float)group->weight_decay;
+    c.decoupled_decay = decoupled ? (float)(group->lr * group->weight_decay) : 0.0f;
+    c.coupled = fopt_i_mask(c.coupled_decay != 0.0f);
+    c.decoupled = fopt_i_mask(c.decoupled_decay != 0.0f);
+    return c;
+}
+
+FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
+{
+    gradient = fopt_i_float(fopt_i_bits(gradient) ^ c.sign);
+    return fopt_i_select(c.coupled, fmaf(c.coupled_decay, param, gradient), gradient);
+}
+
+/* Decay joins the update before it meets the parameter: one rounding at the parameter's magnitude. The usual
+ * p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and weight_decay 0.01 leaves no decay. */
+FOPT_FN float fopt_i_apply(fopt_i_ends c, float param, float update)
+{
+    return param - fopt_i_select(c.decoupled, fmaf(c.decoupled_decay, param, update), update);
+}
+
+#endif

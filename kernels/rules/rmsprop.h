@@ -1,0 +1,77 @@
+/* RMSprop (Hinton, lecture 6e of "Neural Networks for Machine Learning", 2012), with PyTorch's options. */
+#ifndef FOPT_I_RMSPROP_H
+#define FOPT_I_RMSPROP_H
+
+#include "element.h"
+
+#define FOPT_I_RMSPROP_FLAGS           (FOPT_MAXIMIZE | FOPT_DECOUPLED_DECAY | FOPT_CENTERED | FOPT_EPS_INSIDE_SQRT)
+#define FOPT_I_RMSPROP_HYPERPARAMETERS (FOPT_I_ALPHA | FOPT_I_EPS | FOPT_I_MOMENTUM)
+#define FOPT_I_RMSPROP_STATE_NAMES                                                                                     \
+    {                                                                                                                  \
+        "grad_avg", "square_avg", NULL, "momentum_buffer"                                                              \
+    }
+
+typedef struct fopt_i_rmsprop_coef {
+    fopt_i_ends ends;
+    fopt_i_ema average;
+    float eps_inside, eps_outside; /* of the square root; one of them is 0 */
+    float momentum, step_size;
+} fopt_i_rmsprop_coef;
+
+FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_group *group, int64_t step)
+{
+    bool inside = (group->flags & FOPT_EPS_INSIDE_SQRT) != 0;
+    fopt_i_rmsprop_coef c;
+    (void)step;
+    c.ends = fopt_i_ends_coefficients(group);
+    c.average = fopt_i_ema_coefficients(group->alpha);
+    c.eps_inside = inside ? (float)group->eps : 0.0f;
+    c.eps_outside = inside ? 0.0f : (float)group->eps;
+    c.momentum = (float)group->momentum;
+    c.step_size = (float)group->lr;
+    return c;
+}
+
+FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
+{
+    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    e.second = fopt_i_second_moment(fopt_i_average(c.average, g * g, e.second));
+    float variance = e.second;
+    if (kinds & FOPT_I_FIRST) {
+        e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));
+        variance = fmaf(-e.first, e.first, e.second);
+        variance = variance < 0.0f ? 0.0f : variance; /* rounding must not make a NaN of it */
+    }
+    float direction = g / (sqrtf(variance + c.eps_inside) + c.eps_outside);
+    if (kinds & FOPT_I_BUFFER) {
+        e.buffer = fopt_i_moment(fmaf(c.momentum, e.buffer, direction));
+        direction = e.buffer;
+    }
+    e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
+    return e;
+}
+
+static inline void fopt_i_rmsprop_defaults(fopt_group *group)
+{
+    group->lr = 1e-2;
+    group->alpha = 0.99;
+    group->eps = 1e-8;
+}
+
+static inline unsigned fopt_i_rmsprop_kinds(const fopt_group *group)
+{
+    unsigned kinds = FOPT_I_SECOND;
+    if (group->flags & FOPT_CENTERED)
+        kinds |= FOPT_I_FIRST;
+    if (group->momentum > 0)
+        kinds |= FOPT_I_BUFFER;
+    return kinds;
+}
+
+static inline const char *fopt_i_rmsprop_check(const fopt_group *group)
+{
+    (void)group;
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* THE list of rules. Everything that must know all of them is generated from it. */
+#ifndef FOPT_I_RULES_H
+#define FOPT_I_RULES_H
+
+#include "adam.h"
+#include "adamw.h"
+#include "rmsprop.h"
+#include "sgd.h"
+
+/* enumerator, prefix of its macros, name, arithmetic */
+#define FOPT_I_RULES(X)                                                                                                \
+    X(FOPT_SGD, SGD, sgd, sgd)                                                                                         \
+    X(FOPT_RMSPROP, RMSPROP, rmsprop, rmsprop)                                                                         \
+    X(FOPT_ADAM, ADAM, adam, adam)                                                                                     \
+    X(FOPT_ADAMW, ADAMW, adamw, adam)
+
+/* The arithmetics in that list, each once. */
+#define FOPT_I_ARITHMETICS(X)                                                                                          \
+    X(sgd)                                                                                                             \
+    X(rmsprop)                                                                                                         \
+    X(adam)
+
+/* The loops: each arithmetic with each set of state arrays that its rules may keep. */
+#define FOPT_I_LOOPS(X)                                                                                                \
+    X(sgd, plain, 0u)                                                                                                  \
+    X(sgd, momentum, FOPT_I_BUFFER)                                                                                    \
+    X(rmsprop, plain, FOPT_I_SECOND)                                                                                   \
+    X(rmsprop, momentum, FOPT_I_SECOND | FOPT_I_BUFFER)                                                                \
+    X(rmsprop, centered, FOPT_I_SECOND | FOPT_I_FIRST)                                                                 \
+    X(rmsprop, centered_momentum, FOPT_I_SECOND | FOPT_I_FIRST | FOPT_I_BUFFER)                                        \
+    X(adam, plain, FOPT_I_FIRST | FOPT_I_SECOND)                                                                       \
+    X(adam, amsgrad, FOPT_I_FIRST | FOPT_I_SECOND | FOPT_I_MAX_SECOND)
+
+typedef enum fopt_i_arithmetic {
+#define FOPT_I_ENUMERATOR(arithmetic) fopt_i_arithmetic_##arithmetic,
+    FOPT_I_ARITHMETICS(FOPT_I_ENUMERATOR)
+#undef FOPT_I_ENUMERATOR
+} fopt_i_arithmetic;
+
+typedef union fopt_i_coef {
+#define FOPT_I_MEMBER(arithmetic) fopt_i_##arithmetic##_coef arithmetic;
+    FOPT_I_ARITHMETICS(FOPT_I_MEMBER)
+#undef FOPT_I_MEMBER
+} fopt_i_coef;
+
+/* What a step of a tensor is computed from: the same for all its elements. `step` counts from 1. */
+FOPT_FN void fopt_i_coefficients(const fopt_group *group, int64_t step, fopt_i_coef *coef)
+{
+    switch (group->rule) {
+#define FOPT_I_CASE(rule, NAME, name, arithmetic)                                                                      \
+    case rule:                                                                                                         \
+        coef->arithmetic = fopt_i_##arithmetic##_coefficients(group, step);                                            \
+        break;
+        FOPT_I_RULES(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* Stochastic gradient descent with momentum in three spellings. */
+#ifndef FOPT_I_SGD_H
+#define FOPT_I_SGD_H
+
+#include "element.h"
+
+#define FOPT_I_SGD_FLAGS                                                                                               \
+    (FOPT_MAXIMIZE | FOPT_DECOUPLED_DECAY | FOPT_NESTEROV | FOPT_EMA_MOMENTUM | FOPT_CLASSIC_MOMENTUM)
+#define FOPT_I_SGD_HYPERPARAMETERS (FOPT_I_MOMENTUM | FOPT_I_DAMPENING)
+#define FOPT_I_SGD_STATE_NAMES                                                                                         \
+    {                                                                                                                  \
+        NULL, NULL, NULL, "momentum_buffer"                                                                            \
+    }
+
+typedef struct fopt_i_sgd_coef {
+    fopt_i_ends ends;
+    fopt_i_ema average;   /* FOPT_EMA_MOMENTUM */
+    float momentum;       /* of the buffer; 0 at a tensor's first step in PyTorch's spelling */
+    float gradient_scale; /* of the gradient that joins the buffer */
+    float lookahead;      /* of the buffer in what is subtracted, with FOPT_NESTEROV */
+    float step_size;
+    uint32_t averages, nesterov; /* masks */
+} fopt_i_sgd_coef;
+
+FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_group *group, int64_t step)
+{
+    bool classic = (group->flags & FOPT_CLASSIC_MOMENTUM) != 0;
+    bool first = step == 1 && !classic;
+    fopt_i_sgd_coef c;
+    c.ends = fopt_i_ends_coefficients(group);
+    c.average = fopt_i_ema_coefficients(group->momentum);
+    c.momentum = first ? 0.0f : (float)group->momentum;
+    c.gradient_scale = classic ? (float)group->lr : first ? 1.0f : (float)(1.0 - group->dampening);
+    c.lookahead = (float)group->momentum;
+    c.step_size = classic ? 1.0f : (float)group->lr;
+    c.averages = fopt_i_mask((group->flags & FOPT_EMA_MOMENTUM) != 0);
+    c.nesterov = fopt_i_mask((group->flags & FOPT_NESTEROV) != 0);
+    return c;
+}
+
+FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
+{
+    float direction = fopt_i_gradient(c.ends, e.param, gradient);
+    if (kinds & FOPT_I_BUFFER) {
+        float g = direction;
+        float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
+        e.buffer = fopt_i_moment(fopt_i_select(c.averages, fopt_i_average(c.average, g, e.buffer), sum));
+        direction = fopt_i_select(c.nesterov, fmaf(c.lookahead, e.buffer, g), e.buffer);
+    }
+    e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
+    return e;
+}
+
+static inline void fopt_i_sgd_defaults(fopt_group *group)
+{
+    group->lr = 1e-3;
+}
+
+static inline unsigned fopt_i_sgd_kinds(const fopt_group *group)
+{
+    return group->momentum > 0 ? FOPT_I_BUFFER : 0;
+}
+
+static inline const char *fopt_i_sgd_check(const fopt_group *group)
+{
+    const unsigned spellings = FOPT_NESTEROV | FOPT_EMA_MOMENTUM | FOPT_CLASSIC_MOMENTUM;
+    const unsigned chosen = group->flags & spellings;
+    if (group->dampening != 0 && group->momentum == 0)
+        return "dampening needs a momentum above 0";
+    if (chosen != 0 && group->momentum == 0)
+        return "FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM need a momentum above 0";
+    if ((chosen & (chosen - 1)) != 0)
+        return "FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM exclude each other";
+    if (chosen != 0 && group->dampening != 0)
+        return "FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM need dampening 0";
+    return NULL;
+}
+
+#endif
