@@ -3,8 +3,12 @@
 #include "../kernels/cpu/isa.h"
 #include "internal.h"
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef FOPT_I_X86
+#include <cpuid.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -104,12 +108,28 @@ static fopt_status device_count(int *count)
     return FOPT_OK;
 }
 
+/* The processor's name as it gives it, or "CPU". */
+static void name_cpu(char *name, size_t size)
+{
+#ifdef FOPT_I_X86
+    unsigned words[3][4] = {{0}};
+    bool has = __get_cpuid_max(0x80000000u, NULL) >= 0x80000004u;
+    for (unsigned i = 0; has && i < 3; i++)
+        __get_cpuid(0x80000002u + i, &words[i][0], &words[i][1], &words[i][2], &words[i][3]);
+    if (has) {
+        snprintf(name, size, "%.48s", (const char *)words);
+        return;
+    }
+#endif
+    snprintf(name, size, "CPU");
+}
+
 static fopt_status device_query(int index, fopt_device_info *info)
 {
     fopt_status status = check_index(index);
     if (!status)
         status = choose_isa(&info->isa);
-    strcpy(info->name, "CPU");
+    name_cpu(info->name, sizeof info->name);
     info->threads = default_threads();
     for (size_t i = 0; i < ISA_COUNT; i++)
         if (fopt_i_describe_isa(best_first[i]).runs_here)
@@ -164,13 +184,9 @@ static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint
     return FOPT_OK;
 }
 
-/* Small enough that a few thousand elements occupy several threads, large enough that finding a chunk's first tensor
- * and computing its coefficients does not show. */
-static uint64_t tiles_per_chunk(uint64_t tile_count)
-{
-    uint64_t tiles = tile_count / 256;
-    return tiles < 8 ? 8 : tiles > 64 ? 64 : tiles;
-}
+/* A chunk takes some 25 microseconds, several times what waking a thread costs: less work than that stays on the
+ * calling thread. Finding a chunk's first tensor and computing its coefficients does not show either. */
+#define TILES_PER_CHUNK 64
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
 
@@ -188,7 +204,7 @@ static void step_tiles(const void *context, uint64_t first, uint64_t count)
 static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint64_t tile_count)
 {
     const step_context context = {job, fopt_i_describe_isa(config->isa).step};
-    return run_task(config, tile_count, tiles_per_chunk(tile_count), step_tiles, &context);
+    return run_task(config, tile_count, TILES_PER_CHUNK, step_tiles, &context);
 }
 
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
@@ -271,7 +287,7 @@ static void zero_tiles(const void *context, uint64_t first, uint64_t count)
 static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    return run_task(&o->config, o->tile_count, tiles_per_chunk(o->tile_count), zero_tiles, o);
+    return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, o);
 }
 
 static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)

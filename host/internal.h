@@ -6,6 +6,8 @@
 #include "fusedopt.h"
 #include <stdbool.h>
 
+typedef struct fopt_i_backend fopt_i_backend;
+
 /* ---- status.c ------------------------------------------------------------------------------------------------ */
 
 #ifdef __GNUC__
@@ -46,7 +48,8 @@ unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds);   /* index into FOPT_
 /* Where an index would stand in a message, but there is only one. */
 #define FOPT_I_NO_INDEX SIZE_MAX
 
-fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config);
+/* Complete: what was left to a default is set. */
+fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, const fopt_i_backend **backend);
 fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group);
 fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor);
 fopt_status fopt_i_check_lr(size_t group, double lr);
@@ -89,8 +92,6 @@ const fopt_i_interval *fopt_i_find_overlap(const fopt_i_interval *sorted, size_t
 
 /* ---- optimizer.c --------------------------------------------------------------------------------------------- */
 
-typedef struct fopt_i_backend fopt_i_backend;
-
 struct fopt_optimizer {
     fopt_config config; /* complete: nothing in it is left to a default */
     const fopt_i_backend *backend;
@@ -130,7 +131,7 @@ struct fopt_i_backend {
 
 extern const fopt_i_backend fopt_i_cpu_backend;
 
-/* backends.c: the backend of a kind, or a failure if there is none in this build. */
-fopt_status fopt_i_find_backend(fopt_device_kind kind, const fopt_i_backend **backend);
+/* backends.c: the backend of a kind; NULL, and a failure in *status, if there is none in this build. */
+const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status);
 
 #endif

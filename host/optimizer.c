@@ -116,21 +116,22 @@ static fopt_status check_overlaps(fopt_optimizer *o)
 
 /* ---- create, destroy ----------------------------------------------------------------------------------------- */
 
-static fopt_status allocate(const fopt_allocator *allocator, const char *name, size_t bytes, void **out)
+/* NULL after a failure, and if no bytes are wanted. */
+static void *allocate(const fopt_allocator *allocator, const char *name, size_t bytes, fopt_status *status)
 {
-    *out = NULL;
+    *status = FOPT_OK;
     if (bytes == 0)
-        return FOPT_OK;
+        return NULL;
     void *block = allocator->allocate(allocator->context, bytes, FOPT_I_ALIGNMENT, NULL);
-    if (!block)
-        return fopt_i_fail(FOPT_ERR_MEMORY, "config.%s gave no %zu bytes", name, bytes);
-    if ((uintptr_t)block % FOPT_I_ALIGNMENT != 0) {
+    if (!block) {
+        *status = fopt_i_fail(FOPT_ERR_MEMORY, "config.%s gave no %zu bytes", name, bytes);
+    } else if ((uintptr_t)block % FOPT_I_ALIGNMENT != 0) {
+        *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s gave %p, not aligned to the %d bytes asked for", name,
+                              block, FOPT_I_ALIGNMENT);
         allocator->release(allocator->context, block, bytes, NULL);
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s gave %p, not aligned to the %d bytes asked for", name, block,
-                           FOPT_I_ALIGNMENT);
+        block = NULL;
     }
-    *out = block;
-    return FOPT_OK;
+    return block;
 }
 
 static void release(fopt_optimizer *o)
@@ -151,20 +152,16 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
     fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
     if (status)
         return status;
-    void *block;
-    status = allocate(&plan.config.host_allocator, "host_allocator", plan.sizes.host_bytes, &block);
-    if (status)
+    void *block = allocate(&plan.config.host_allocator, "host_allocator", plan.sizes.host_bytes, &status);
+    if (!block)
         return status;
 
     fopt_optimizer *o = lay_out(block, &plan, group_count, tensor_count);
     status = fill_tables(o, groups, tensors);
     if (!status)
         status = check_overlaps(o);
-    if (!status) {
-        void *state;
-        status = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &state);
-        o->state = state;
-    }
+    if (!status)
+        o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
     if (!status) {
         assign_state(o);
         status = o->backend->create(o, NULL);
@@ -260,8 +257,8 @@ fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt
 fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)
 {
     fopt_status status = check_optimizer(optimizer);
-    if (!status && !grads && optimizer->tensor_count > 0)
-        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL");
+    if (!status && !grads)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL");
     for (size_t i = 0; !status && i < optimizer->tensor_count; i++) {
         const fopt_i_record *r = &optimizer->records[i];
         status = fopt_i_check_grad(i, optimizer->names[i], grads[i], r->count, (fopt_format)r->grad_format);

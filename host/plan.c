@@ -33,11 +33,7 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
                              const fopt_tensor *tensors, size_t tensor_count, fopt_i_plan *plan)
 {
     memset(plan, 0, sizeof *plan);
-    fopt_status status = fopt_i_read_config(config, &plan->config);
-    if (!status)
-        status = fopt_i_find_backend(plan->config.device.kind, &plan->backend);
-    if (!status)
-        status = plan->backend->complete_config(&plan->config);
+    fopt_status status = fopt_i_read_config(config, &plan->config, &plan->backend);
     if (!status)
         status = fopt_i_check_array(groups, group_count, "groups", "group_count");
     if (!status)

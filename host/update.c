@@ -60,11 +60,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
     const fopt_i_backend *backend;
     fopt_i_group g;
     fopt_tensor t;
-    fopt_status status = fopt_i_read_config(config, &complete);
-    if (!status)
-        status = fopt_i_find_backend(complete.device.kind, &backend);
-    if (!status)
-        status = backend->complete_config(&complete);
+    fopt_status status = fopt_i_read_config(config, &complete, &backend);
     if (!status)
         status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
     if (!status)

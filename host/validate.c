@@ -85,15 +85,9 @@ static fopt_status check_allocator(const fopt_allocator *allocator, const char *
     return FOPT_OK;
 }
 
-fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config)
+static fopt_status check_config(const fopt_config *config)
 {
-    memset(config, 0, sizeof *config);
-    config->size = sizeof *config;
-    if (!from)
-        return FOPT_OK;
-    fopt_status status = fopt_i_read_struct(config, from, sizeof *config, "config");
-    if (!status)
-        status = check_allocator(&config->host_allocator, "host_allocator");
+    fopt_status status = check_allocator(&config->host_allocator, "host_allocator");
     if (!status)
         status = check_allocator(&config->device_allocator, "device_allocator");
     if (!status && !fopt_isa_name(config->isa))
@@ -101,6 +95,20 @@ fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config)
     if (!status && (config->threads < 0 || config->threads > 65536))
         status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.threads is %d, must be from 0 to 65536", config->threads);
     return status;
+}
+
+fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, const fopt_i_backend **backend)
+{
+    fopt_status status = FOPT_OK;
+    *config = (fopt_config){.size = sizeof *config};
+    if (from)
+        status = fopt_i_read_struct(config, from, sizeof *config, "config");
+    if (!status)
+        status = check_config(config);
+    if (status)
+        return status;
+    *backend = fopt_i_find_backend(config->device.kind, &status);
+    return *backend ? (*backend)->complete_config(config) : status;
 }
 
 /* ---- groups -------------------------------------------------------------------------------------------------- */

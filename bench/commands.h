@@ -1,0 +1,9 @@
+/* The program's commands. Each gets its own argc and argv, argv[0] being "fusedopt COMMAND", and returns the exit
+ * status. main.c checks that stdout could be written. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+int info_command(int argc, char **argv);
+int train_command(int argc, char **argv);
+
+#endif

@@ -1,0 +1,52 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void complain(const char *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s: ", command);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+bool parse_count(const char *command, const char *option, const char *text, size_t low, size_t high, size_t *value)
+{
+    const size_t length = strlen(text);
+    /* strtoull() alone would take signs and spaces. It gives ULLONG_MAX, which is no valid count, if it overflows. */
+    if (length > 0 && strspn(text, "0123456789") == length) {
+        const unsigned long long number = strtoull(text, NULL, 10);
+        if (number >= low && number <= high) {
+            *value = (size_t)number;
+            return true;
+        }
+    }
+    complain(command, "%s: '%s' is not an integer from %zu to %zu", option, text, low, high);
+    return false;
+}
+
+bool no_more_arguments(int argc, char **argv)
+{
+    if (optind == argc)
+        return true;
+    complain(argv[0], "unexpected argument '%s'", argv[optind]);
+    return false;
+}
+
+bool can_write(const char *command, const char *path)
+{
+    FILE *file = fopen(path, "a");
+    if (!file) {
+        complain(command, "cannot write %s: %s", path, strerror(errno));
+        return false;
+    }
+    fclose(file);
+    return true;
+}

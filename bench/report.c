@@ -1,0 +1,148 @@
+#include "report.h"
+
+#include "options.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double final_loss(const engine_run *run)
+{
+    return run->losses[run->epochs - 1];
+}
+
+static double percent_correct(const engine_run *run)
+{
+    return 100.0 * run->accuracy;
+}
+
+static double percent_in_step(const engine_run *run)
+{
+    return 100.0 * run->step_share;
+}
+
+static const char *state_format(const engine_run *run)
+{
+    return run->state_bytes_per_param > 0.0 ? fopt_format_name(run->rule->state_format) : "none";
+}
+
+static double mean(const engine_run *runs, size_t count, double (*value)(const engine_run *))
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < count; ++i)
+        sum += value(&runs[i]);
+    return sum / (double)count;
+}
+
+/* Of the mean. */
+static double standard_error(const engine_run *runs, size_t count, double (*value)(const engine_run *))
+{
+    const double center = mean(runs, count, value);
+    double squares = 0.0;
+    for (size_t i = 0; i < count; ++i)
+        squares += (value(&runs[i]) - center) * (value(&runs[i]) - center);
+    return sqrt(squares / (double)(count - 1) / (double)count);
+}
+
+/* A table's cell: a mean, and its standard error if there are several values. */
+static void print_cell(const engine_run *runs, size_t count, double (*value)(const engine_run *), int decimals)
+{
+    char text[64];
+    int length = snprintf(text, sizeof text, "%.*f", decimals, mean(runs, count, value));
+    if (count > 1)
+        snprintf(text + length, sizeof text - (size_t)length, " +- %.*f", decimals, standard_error(runs, count, value));
+    printf(" %16s", text);
+}
+
+void report_table_head(size_t seeds)
+{
+    if (seeds > 1)
+        printf("Means of %zu seeds +- their standard errors.\n\n", seeds);
+    printf("%-10s %-6s %12s %16s %16s %12s\n", "rule", "state", "bytes/param", "final loss", "held-out %",
+           "step time %");
+}
+
+void report_table_row(const engine_run *runs, size_t seeds)
+{
+    printf("%-10s %-6s %12.2f", runs->rule->name, state_format(runs), runs->state_bytes_per_param);
+    print_cell(runs, seeds, final_loss, 4);
+    print_cell(runs, seeds, percent_correct, 2);
+    printf(" %12.1f\n", mean(runs, seeds, percent_in_step));
+    fflush(stdout); /* the next row may take a while */
+}
+
+bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+{
+    json_t *rows = json_array();
+    int failed = 0;
+    for (size_t i = 0; i < run_count; ++i) {
+        const engine_run *run = &runs[i];
+        failed |= json_array_append_new(rows, json_pack("{s:s, s:s, s:f, s:f, s:f, s:I}", "rule", run->rule->name,
+                                                        "state_format", state_format(run), "state_bytes_per_param",
+                                                        run->state_bytes_per_param, "final_loss", final_loss(run),
+                                                        "accuracy", run->accuracy, "seed", (json_int_t)run->seed));
+    }
+    json_t *root = json_pack("{s:o}", "rows", rows);
+    if (failed)
+        complain(command, "%s: out of memory, or a loss that is not finite", path);
+    else if ((failed = json_dump_file(root, path, JSON_INDENT(2))))
+        complain(command, "cannot write %s", path);
+    json_decref(root);
+    return !failed;
+}
+
+bool report_can_plot(const char *command)
+{
+    if (system("gnuplot --version >/dev/null 2>&1") == 0)
+        return true;
+    complain(command, "--plot needs the program gnuplot, which cannot be run");
+    return false;
+}
+
+/* One curve of inline data: the mean loss of a rule's runs, epoch by epoch. */
+static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
+{
+    for (size_t epoch = 0; epoch < runs->epochs; ++epoch) {
+        double sum = 0.0;
+        for (size_t i = 0; i < seeds; ++i)
+            sum += runs[i].losses[epoch];
+        fprintf(gnuplot, "%zu %.9g\n", epoch + 1, sum / (double)seeds);
+    }
+    fputs("e\n", gnuplot);
+}
+
+bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds)
+{
+    /* A path in the environment needs no quoting for the shell. If gnuplot dies, pclose() tells; SIGPIPE would end us.
+     */
+    signal(SIGPIPE, SIG_IGN);
+    setenv("FUSEDOPT_PLOT", path, 1);
+    FILE *gnuplot = popen("gnuplot >\"$FUSEDOPT_PLOT\"", "w");
+    if (!gnuplot) {
+        complain(command, "cannot start gnuplot: %s", strerror(errno));
+        return false;
+    }
+    fprintf(gnuplot,
+            "set terminal svg size 800,500 background 'white'\n"
+            "set xlabel 'epoch'\n"
+            "set ylabel 'mean training loss'\n"
+            "set xrange [0:%zu]\n"
+            "set logscale y\n"
+            "plot",
+            runs->epochs);
+    for (size_t first = 0; first < run_count; first += seeds)
+        fprintf(gnuplot, "%s '-' with linespoints linewidth 1.5 pointtype 7 pointsize 0.3 title '%s'", first ? "," : "",
+                runs[first].rule->name);
+    fputc('\n', gnuplot);
+    for (size_t first = 0; first < run_count; first += seeds)
+        send_curve(gnuplot, &runs[first], seeds);
+    if (pclose(gnuplot) != 0) {
+        complain(command, "gnuplot could not write %s", path);
+        return false;
+    }
+    return true;
+}

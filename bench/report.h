@@ -1,0 +1,22 @@
+/* What the command train tells: a table on stdout, a JSON file, a plot. The runs come rule by rule, `seeds` of each. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "engine.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+void report_table_head(size_t seeds);
+
+/* One rule's line: means over its runs, with their standard errors if there are more than one. */
+void report_table_row(const engine_run *runs, size_t seeds);
+
+/* After a failure these complain, as `command` (options.h), and return false. */
+bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count);
+bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds);
+
+/* Whether report_plot() will find gnuplot; complains if not. */
+bool report_can_plot(const char *command);
+
+#endif

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What leaves the library: nothing but fopt_*, and of that nothing internal from the shared library.
+# Arguments: the static library, the shared library.
+set -u
+static=$1 shared=$2 failed=0 number=0
+
+check() { # text, the names that should not be there
+    number=$((number + 1))
+    if [ -z "$2" ]; then
+        echo "ok $number - $1"
+    else
+        echo "not ok $number - $1"
+        sed 's/^/# /' <<<"$2"
+        failed=1
+    fi
+}
+
+# Sanitizers and coverage add symbols of their own.
+ours() { grep -vE '^(__asan|__odr_asan|__ubsan|__tsan|__sanitizer)' || true; }
+
+exported=$(nm -D --defined-only "$shared" | awk '{ print $NF }' | ours)
+check "the shared library exports only fopt_*" "$(grep -vE '^fopt_' <<<"$exported")"
+check "the shared library hides fopt_i_*" "$(grep -E '^fopt_i_' <<<"$exported")"
+check "the static library defines only fopt_*" \
+    "$(nm -g --defined-only "$static" 2>/dev/null | awk 'NF == 3 { print $3 }' | ours | grep -vE '^fopt_')"
+
+header=$(dirname "$0")/../include/fusedopt.h
+declared=$(grep -oE 'FOPT_API .*' "$header" | grep -oE '\bfopt_[a-z_]+\(' | tr -d '(' | sort -u)
+check "every function of the header is exported, and none else" "$(diff <(sort -u <<<"$exported") <(echo "$declared"))"
+
+writable=$(objdump -t "$static" 2>/dev/null | awk '$0 ~ / O \.(data|bss|tbss|tdata)[ \t]/ { print $NF }' | ours | grep -vx last_error)
+check "no writable data but the text of each thread's last error" "$writable"
+check "nothing prints, exits or aborts" \
+    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
+echo "1..$number"
+exit $failed

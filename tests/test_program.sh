@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# Tests the program `fusedopt` from outside. Usage: test_program.sh PROGRAM. Prints TAP; exits 1 if a test failed.
+set -u
+
+if [ $# -ne 1 ] || [ ! -x "$1" ]; then
+    echo "usage: test_program.sh PROGRAM" >&2
+    exit 2
+fi
+program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+dir=$(mktemp -d) || exit 2
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 2
+
+count=0
+failures=0
+
+# report STATUS TEXT: one test's line; with what the last run() printed if it failed.
+report() {
+    count=$((count + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $count - $2"
+    else
+        failures=$((failures + 1))
+        echo "not ok $count - $2"
+        echo "# exit status $status"
+        sed 's/^/# /' out err
+    fi
+}
+
+skip() {
+    count=$((count + 1))
+    echo "ok $count - $1 # SKIP $2"
+}
+
+# run ARGUMENT...: runs the program; leaves its exit status in $status and what it printed in the files out and err.
+run() {
+    "$program" "$@" >out 2>err
+    status=$?
+}
+
+# json_holds FILE EXPRESSION: whether a Python expression about `rows` is true.
+json_holds() {
+    python3 -c 'import json, sys
+with open(sys.argv[1]) as file:
+    rows = json.load(file)["rows"]
+sys.exit(not eval("(" + sys.argv[2] + ")"))' "$1" "$2" 2>>err
+}
+
+# refused STATUS MESSAGE ARGUMENT...: the exit status, the message on stderr, and no table.
+refused() {
+    local expected=$1 message=$2
+    shift 2
+    run "$@"
+    [ "$status" -eq "$expected" ] && grep -qF -e "$message" err && [ ! -s out ]
+    report $? "fusedopt $*: exit $expected, '$message'"
+}
+
+run --help
+[ "$status" -eq 0 ] && grep -q 'train' out
+report $? "--help lists the commands"
+
+run --version
+[ "$status" -eq 0 ] && grep -qE '^fusedopt [0-9]+\.[0-9]+\.[0-9]+$' out
+report $? "--version prints the version"
+
+run info
+[ "$status" -eq 0 ] && grep -qE 'instruction sets.*\(chosen\)' out && grep -qE '^cuda' out
+report $? "info shows the instruction sets and the devices"
+cuda_absent=1
+grep -q '^cuda: none' out && cuda_absent=0
+
+FUSEDOPT_ISA=baseline run info
+[ "$status" -eq 0 ] && grep -q 'baseline (chosen)' out
+report $? "info shows the instruction set that FUSEDOPT_ISA chose"
+
+run train --help
+[ "$status" -eq 0 ] && grep -qe '--epochs' out && grep -q 'adamw' out
+report $? "train --help lists the options and the rules"
+
+refused 2 "usage: fusedopt"
+refused 2 "unknown command 'dance'" dance
+refused 2 "unrecognized option '--speed'" train --speed
+refused 2 "requires an argument" train --epochs
+refused 2 "'0' is not an integer from 1" train --epochs 0
+refused 2 "'-1' is not an integer from 1" train --epochs -1
+refused 2 "'3x' is not an integer from 1" train --seeds 3x
+refused 2 "'' is not an integer from 1" train --seeds ""
+refused 2 "'99999999999999999999' is not an integer" train --seeds 99999999999999999999
+refused 2 "no rule is called 'magic'" train --rule magic
+refused 2 "'tpu' is neither cpu nor cuda" train --device tpu
+refused 2 "unexpected argument 'now'" train now
+refused 2 "unexpected argument 'now'" info now
+refused 1 "cannot write absent/results.json" train --json absent/results.json
+if command -v gnuplot >/dev/null; then
+    refused 1 "cannot write absent/losses.svg" train --plot absent/losses.svg
+else
+    skip "train --plot absent/losses.svg is refused" "no gnuplot"
+fi
+mkdir nothing
+PATH=$dir/nothing run train --plot losses.svg
+[ "$status" -eq 1 ] && grep -q 'gnuplot' err && [ ! -s out ] && [ ! -e losses.svg ]
+report $? "train --plot without gnuplot is refused before training"
+
+if [ "$cuda_absent" -eq 0 ]; then
+    refused 1 "CUDA" train --device cuda
+else
+    skip "train --device cuda is refused" "this machine has a CUDA device"
+fi
+
+if [ -w /dev/full ]; then
+    "$program" --help >/dev/full 2>err
+    status=$?
+    [ "$status" -eq 1 ] && grep -q 'cannot write the output' err
+    report $? "output that cannot be written is an error"
+    run train --rule sgd --epochs 1 --json /dev/full
+    [ "$status" -eq 1 ] && grep -q 'cannot write /dev/full' err
+    report $? "a JSON file that cannot be written is an error"
+else
+    skip "output that cannot be written is an error" "no /dev/full"
+    skip "a JSON file that cannot be written is an error" "no /dev/full"
+fi
+
+run train --rule adam --epochs 2 --json adam.json
+[ "$status" -eq 0 ] && grep -qE '^adam +f32 +8\.00 ' out
+report $? "train prints a row"
+run train --rule adam --epochs 2 --seeds 2 --json seeds.json
+[ "$status" -eq 0 ] && [ "$(grep -c '^adam ' out)" -eq 1 ] && grep -q -e '+-' out
+report $? "train --seeds prints one row with standard errors"
+if python3 -c 'import json' 2>/dev/null; then
+    json_holds adam.json 'len(rows) == 1 and set(rows[0]) == {"rule", "state_format", "state_bytes_per_param",
+        "final_loss", "accuracy", "seed"} and rows[0]["rule"] == "adam" and rows[0]["state_format"] == "f32"
+        and rows[0]["state_bytes_per_param"] == 8 and 0 < rows[0]["final_loss"] < 2.3
+        and 0.5 < rows[0]["accuracy"] <= 1 and rows[0]["seed"] == 1'
+    report $? "the JSON file has the fields"
+    json_holds seeds.json '[row["seed"] for row in rows] == [1, 2] and rows[0]["final_loss"] != rows[1]["final_loss"]'
+    report $? "the JSON file has a row for each seed"
+    cp seeds.json first.json
+    run train --rule adam --epochs 2 --seeds 2 --json seeds.json
+    cmp -s first.json seeds.json && json_holds adam.json "rows[0] == json.load(open('seeds.json'))['rows'][0]"
+    report $? "the same seed gives the same result"
+else
+    for text in "the JSON file has the fields" "the JSON file has a row for each seed" \
+        "the same seed gives the same result"; do
+        skip "$text" "no python3 to read it"
+    done
+fi
+
+run train --json all.json
+report "$status" "train with default settings succeeds"
+for rule in sgd momentum rmsprop adam adamw; do
+    awk -v rule="$rule" '$1 == rule { found = $5 >= 95 } END { exit !found }' out
+    report $? "$rule reads at least 95 % of the held-out digits"
+done
+
+if command -v gnuplot >/dev/null; then
+    run train --rule sgd --rule adamw --epochs 3 --plot "a 'curve' \$of.svg"
+    [ "$status" -eq 0 ] && grep -q '<svg' "a 'curve' \$of.svg" && grep -q 'adamw' "a 'curve' \$of.svg" && [ ! -s err ]
+    report $? "train --plot draws an SVG"
+else
+    skip "train --plot draws an SVG" "no gnuplot"
+fi
+
+echo "1..$count"
+[ "$failures" -eq 0 ]
