@@ -113,7 +113,7 @@ static void name_cpu(char *name, size_t size)
 {
 #ifdef FOPT_I_X86
     unsigned words[3][4] = {{0}};
-    bool has = __get_cpuid_max(0x80000000u, NULL) >= 0x80000004u;
+    bool has = (unsigned)__get_cpuid_max(0x80000000u, NULL) >= 0x80000004u;
     for (unsigned i = 0; has && i < 3; i++)
         __get_cpuid(0x80000002u + i, &words[i][0], &words[i][1], &words[i][2], &words[i][3]);
     if (has) {

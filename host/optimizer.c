@@ -68,16 +68,19 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
     return FOPT_OK;
 }
 
+/* All arrays of one kind lie together, in the order of the tensors: a walk then streams through as few places as there
+ * are kinds, however many tensors there are. */
 static void assign_state(fopt_optimizer *o)
 {
     char *next = o->state;
-    for (size_t i = 0; i < o->tensor_count; i++) {
-        fopt_i_record *r = &o->records[i];
-        for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-            size_t bytes = fopt_i_state_bytes(&o->groups[r->group], kind, r->count);
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        for (size_t i = 0; i < o->tensor_count; i++) {
+            fopt_i_record *r = &o->records[i];
+            size_t bytes = fopt_i_state_bytes(&o->groups[r->group], kind, (size_t)r->count);
             r->state[kind] = bytes > 0 ? next : NULL;
             next += fopt_i_padded(bytes);
         }
+        next += FOPT_I_KIND_PADDING;
     }
 }
 

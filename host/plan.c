@@ -63,6 +63,8 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
     sizes->table_bytes = group_count * sizeof(fopt_i_group) +
                          tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
     sizes->host_bytes = sizeof(fopt_optimizer) + sizes->table_bytes + plan->name_bytes;
+    if (sizes->state_bytes > 0)
+        sizes->padding_bytes += FOPT_STATE_KINDS * FOPT_I_KIND_PADDING;
     sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes;
     return FOPT_OK;
 }

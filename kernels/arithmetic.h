@@ -98,15 +98,18 @@ FOPT_FN float fopt_i_moment(float x)
     return x > -FLT_MIN && x < FLT_MIN ? 0.0f : x;
 }
 
-/* A second moment saturates: a huge but finite gradient must not become inf, and then inf - inf = NaN. NaN passes. */
-FOPT_FN float fopt_i_second_moment(float x)
-{
-    return x > FLT_MAX ? FLT_MAX : fopt_i_moment(x);
-}
-
 FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
 {
     return fmaf(c.weight, x - a, fopt_i_select(c.from_new, x, a));
+}
+
+/* The same of g^2, which saturates: a huge but finite gradient must not become inf, and then inf - inf = NaN. Since it
+ * is g^2 that overflows, the moment takes the largest value: a step that is too small rather than far too large. A NaN
+ * passes. */
+FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
+{
+    float square = g * g;
+    return square > FLT_MAX ? FLT_MAX : fopt_i_moment(fopt_i_average(c, square, a));
 }
 
 #endif

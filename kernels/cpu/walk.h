@@ -3,8 +3,8 @@
  * instruction set, and name the function that it defines, FOPT_I_STEP. The compiler vectorises the loops; there are no
  * intrinsics, so the sets cannot differ in what they compute.
  *
- * A tile's arrays are opened (f32 in place, other formats decoded into a buffer), the rule's loop runs over float
- * arrays, and they are closed (encoded again, if not in place).
+ * A tile's arrays are opened (in place or decoded into a buffer), the rule's loop runs over float arrays, and what is
+ * in a buffer is encoded again.
  */
 #include "../formats/formats.h"
 #include "../rules/rules.h"
@@ -21,7 +21,7 @@ typedef struct visit {
     const fopt_i_record *record;
     const fopt_i_group *group;
     fopt_i_coef coef;
-    uint64_t step_key[FOPT_STATE_KINDS];
+    uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32: only they are rounded */
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
@@ -32,7 +32,7 @@ static const fopt_i_format_loops *const format_loops[] = {
 #undef FOPT_I_ROW
 };
 
-/* Where elements [first, first + count) can be used as floats: in place, or decoded into `buffer`. */
+/* Elements [first, first + count) as floats: in place, or decoded into `buffer`. */
 FOPT_I_INLINE float *open_tile(void *array, unsigned format, size_t first, size_t count, float *buffer)
 {
     if (format == FOPT_F32)
@@ -54,12 +54,21 @@ typedef fopt_i_element element_function(unsigned kinds, const fopt_i_coef *coef,
 FOPT_I_ARITHMETICS(FOPT_I_ELEMENT)
 #undef FOPT_I_ELEMENT
 
-/* The loop that everything else is around. `kinds` and `element` are constants wherever it is inlined; the arrays do
- * not overlap, and those of absent kinds are not touched. */
-FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count,
-                        float *FOPT_I_RESTRICT param, const float *FOPT_I_RESTRICT grad, float *FOPT_I_RESTRICT first,
-                        float *FOPT_I_RESTRICT second, float *FOPT_I_RESTRICT max_second, float *FOPT_I_RESTRICT buffer)
+/* A part of a tile, as floats. The arrays do not overlap; those of kinds that a rule does not keep are NULL. */
+typedef struct arrays {
+    float *param, *grad, *state[FOPT_STATE_KINDS];
+} arrays;
+
+/* The loop that everything else is around. `kinds` and `element` are constants wherever it is inlined. */
+FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
 {
+    float *FOPT_I_RESTRICT param = a.param;
+    const float *FOPT_I_RESTRICT grad = a.grad;
+    float *FOPT_I_RESTRICT first = a.state[FOPT_FIRST_MOMENT];
+    float *FOPT_I_RESTRICT second = a.state[FOPT_SECOND_MOMENT];
+    float *FOPT_I_RESTRICT max_second = a.state[FOPT_MAX_SECOND_MOMENT];
+    float *FOPT_I_RESTRICT buffer = a.state[FOPT_MOMENTUM_BUFFER];
+
     for (size_t i = 0; i < count; i++) {
         fopt_i_element e = {.param = param[i]};
         if (kinds & FOPT_I_FIRST)
@@ -83,6 +92,42 @@ FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_
     }
 }
 
+/* The most elements that a vector register holds. */
+#define LANES 16
+
+/* The last elements of a tensor, fewer than LANES: through buffers of a full register. Left to the loop they would be
+ * computed one at a time, and for a model of many small tensors take longer than all the rest. */
+FOPT_I_INLINE void loop_rest(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
+{
+    _Alignas(64) float lanes[2 + FOPT_STATE_KINDS][LANES] = {{0}};
+    const size_t bytes = count * sizeof(float);
+    arrays b = {lanes[0], lanes[1], {lanes[2], lanes[3], lanes[4], lanes[5]}};
+    memcpy(b.param, a.param, bytes);
+    memcpy(b.grad, a.grad, bytes);
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        if (kinds & 1u << k)
+            memcpy(b.state[k], a.state[k], bytes);
+    loop(kinds, element, coef, LANES, b);
+    memcpy(a.param, b.param, bytes);
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        if (kinds & 1u << k)
+            memcpy(a.state[k], b.state[k], bytes);
+}
+
+FOPT_I_INLINE void loop_all(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
+{
+    const size_t whole = count / LANES * LANES;
+    loop(kinds, element, coef, whole, a);
+    if (whole == count)
+        return;
+    a.param += whole;
+    a.grad += whole;
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        if (kinds & 1u << k)
+            a.state[k] += whole;
+    loop_rest(kinds, element, coef, count - whole, a);
+}
+
 FOPT_I_INLINE void walk_tiles(unsigned kinds, element_function *element, const visit *v, uint64_t first_tile,
                               uint64_t tile_count)
 {
@@ -94,26 +139,19 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, element_function *element, const v
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
         size_t first = (size_t)tile * FOPT_I_TILE;
         size_t count = r->count - first < FOPT_I_TILE ? (size_t)(r->count - first) : FOPT_I_TILE;
-        float *param = open_tile(r->param, r->param_format, first, count, buffers[0]);
-        const float *grad = open_tile(r->grad, r->grad_format, first, count, buffers[1]);
-        float *state[FOPT_STATE_KINDS] = {NULL};
+        arrays a = {.param = open_tile(r->param, r->param_format, first, count, buffers[0]),
+                    .grad = open_tile(r->grad, r->grad_format, first, count, buffers[1])};
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
             if (kinds & 1u << k)
-                state[k] = open_tile(r->state[k], state_format[k], first, count, buffers[2 + k]);
+                a.state[k] = open_tile(r->state[k], state_format[k], first, count, buffers[2 + k]);
 
-        /* Full tiles apart: gcc vectorises better when it knows the trip count. */
-        if (count == FOPT_I_TILE)
-            loop(kinds, element, &coef, FOPT_I_TILE, param, grad, state[FOPT_FIRST_MOMENT], state[FOPT_SECOND_MOMENT],
-                 state[FOPT_MAX_SECOND_MOMENT], state[FOPT_MOMENTUM_BUFFER]);
-        else
-            loop(kinds, element, &coef, count, param, grad, state[FOPT_FIRST_MOMENT], state[FOPT_SECOND_MOMENT],
-                 state[FOPT_MAX_SECOND_MOMENT], state[FOPT_MOMENTUM_BUFFER]);
+        loop_all(kinds, element, &coef, count, a);
 
         if (r->param_format != FOPT_F32)
-            format_loops[r->param_format]->store(r->param, first, count, param);
+            format_loops[r->param_format]->store(r->param, first, count, a.param);
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
             if (kinds & 1u << k && state_format[k] != FOPT_F32)
-                format_loops[state_format[k]]->store_moment(r->state[k], first, count, state[k], (fopt_state_kind)k,
+                format_loops[state_format[k]]->store_moment(r->state[k], first, count, a.state[k], (fopt_state_kind)k,
                                                             fopt_i_tile_key(v->step_key[k], r->tile_offset + tile));
     }
 }
@@ -152,7 +190,8 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
             v.group = group;
             v.record = r;
             for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-                v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
+                if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32)
+                    v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
             loops[group->loop](&v, first - r->first_tile, here);
         }
         first += here;

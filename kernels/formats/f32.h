@@ -1,5 +1,5 @@
-/* FOPT_F32: the arithmetic's own precision. The CPU's loops use such arrays in place: copying them through buffers
- * would halve the speed. */
+/* FOPT_F32: the arithmetic's own precision. The CPU uses such arrays in place: copying them through buffers would halve
+ * the speed. */
 #ifndef FOPT_I_F32_H
 #define FOPT_I_F32_H
 

@@ -38,7 +38,7 @@ FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, f
 {
     float g = fopt_i_gradient(c.ends, e.param, gradient);
     e.first = fopt_i_moment(fopt_i_average(c.first, g, e.first));
-    e.second = fopt_i_second_moment(fopt_i_average(c.second, g * g, e.second));
+    e.second = fopt_i_average_square(c.second, g, e.second);
     float second = e.second;
     if (kinds & FOPT_I_MAX_SECOND) {
         e.max_second = e.max_second > second ? e.max_second : second; /* so that a NaN in `second` stays seen */

@@ -35,7 +35,7 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_group *group,
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
     float g = fopt_i_gradient(c.ends, e.param, gradient);
-    e.second = fopt_i_second_moment(fopt_i_average(c.average, g * g, e.second));
+    e.second = fopt_i_average_square(c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
         e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));
