@@ -21,10 +21,12 @@ fopt_status fopt_device_count(fopt_device_kind kind, int *count)
     fopt_status status;
     if (!count)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "count is NULL");
-    *count = 0;
     const fopt_i_backend *backend = fopt_i_find_backend(kind, &status);
+    if (!backend && status != FOPT_ERR_DEVICE)
+        return status;
+    *count = 0;
     if (!backend)
-        return status == FOPT_ERR_DEVICE ? FOPT_OK : status; /* none is an answer */
+        return FOPT_OK; /* none is an answer */
     return backend->device_count(count);
 }
 

@@ -33,12 +33,12 @@ typedef struct fopt_i_rule {
 typedef struct fopt_i_format {
     const char *name;
     size_t element_bytes;
-    bool moments; /* may store them */
 } fopt_i_format;
 
 const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
 const fopt_i_format *fopt_i_find_format(fopt_format format); /* NULL: not of the enum */
-unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds);   /* index into FOPT_I_LOOPS */
+bool fopt_i_stores_moments(fopt_format format);
+unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds); /* index into FOPT_I_LOOPS */
 
 /* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
 
@@ -59,7 +59,8 @@ fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t 
 fopt_status fopt_i_check_grad(size_t tensor, const char *name, const void *grad, size_t count, fopt_format format);
 
 /* Element `index` of an array of sized structs: all have the size of the first. */
-fopt_status fopt_i_check_array(const void *array, size_t count, const char *array_name, const char *count_name);
+fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
+                               const char *count_name);
 const void *fopt_i_at(const void *array, size_t index);
 
 /* Copies a struct of the caller's, or says what is wrong with its `size`. */

@@ -1,5 +1,6 @@
 /* The optimizer object: creation, and the calls on it. */
 #include "plan.h"
+#include <inttypes.h>
 #include <string.h>
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
@@ -73,6 +74,8 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
 static void assign_state(fopt_optimizer *o)
 {
     char *next = o->state;
+    if (!next)
+        return;
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
         for (size_t i = 0; i < o->tensor_count; i++) {
             fopt_i_record *r = &o->records[i];
@@ -97,8 +100,8 @@ static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, con
         fopt_i_find_overlap(o->params, o->param_count, fopt_i_interval_of(grad, bytes, index));
     if (!param)
         return FOPT_OK;
-    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad overlaps the param of %s",
-                       fopt_i_tensor_label(index, o->names[index]).text,
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which overlaps the param of %s",
+                       fopt_i_tensor_label(index, o->names[index]).text, grad,
                        fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
 }
 
@@ -106,8 +109,8 @@ static fopt_status check_overlaps(fopt_optimizer *o)
 {
     const fopt_i_interval *first = fopt_i_sort_intervals(o->params, o->param_count);
     if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param overlaps the param of %s",
-                           fopt_i_tensor_label(first[1].owner, o->names[first[1].owner]).text,
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is 0x%" PRIxPTR ", which overlaps the param of %s",
+                           fopt_i_tensor_label(first[1].owner, o->names[first[1].owner]).text, first[1].begin,
                            fopt_i_tensor_label(first[0].owner, o->names[first[0].owner]).text);
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
@@ -260,7 +263,7 @@ fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt
 fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)
 {
     fopt_status status = check_optimizer(optimizer);
-    if (!status && !grads)
+    if (!status && !grads && optimizer->tensor_count > 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL");
     for (size_t i = 0; !status && i < optimizer->tensor_count; i++) {
         const fopt_i_record *r = &optimizer->records[i];
@@ -314,6 +317,7 @@ fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step
     if (!status)
         status = check_index("tensor", tensor, optimizer->tensor_count);
     if (!status && (step < 0 || step > FOPT_I_LAST_STEP))
-        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be in [0, 2^53]", (long long)step);
+        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [0, 2^53]",
+                             fopt_i_tensor_label(tensor, optimizer->names[tensor]).text, (long long)step);
     return status ? status : optimizer->backend->set_step(optimizer, tensor, step, stream);
 }

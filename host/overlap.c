@@ -7,10 +7,13 @@ fopt_i_interval fopt_i_interval_of(const void *pointer, size_t bytes, size_t own
     return (fopt_i_interval){(uintptr_t)pointer, (uintptr_t)pointer + bytes, owner};
 }
 
+/* By owner where the addresses are equal, so that messages do not depend on the sort. */
 static int compare(const void *a, const void *b)
 {
-    uintptr_t x = ((const fopt_i_interval *)a)->begin, y = ((const fopt_i_interval *)b)->begin;
-    return (x > y) - (x < y);
+    const fopt_i_interval *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return x->owner < y->owner ? -1 : x->owner > y->owner;
 }
 
 const fopt_i_interval *fopt_i_sort_intervals(fopt_i_interval *intervals, size_t count)

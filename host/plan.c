@@ -35,9 +35,9 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
     memset(plan, 0, sizeof *plan);
     fopt_status status = fopt_i_read_config(config, &plan->config, &plan->backend);
     if (!status)
-        status = fopt_i_check_array(groups, group_count, "groups", "group_count");
+        status = fopt_i_check_array(groups, group_count, sizeof *groups, "groups", "group_count");
     if (!status)
-        status = fopt_i_check_array(tensors, tensor_count, "tensors", "tensor_count");
+        status = fopt_i_check_array(tensors, tensor_count, sizeof *tensors, "tensors", "tensor_count");
     if (status)
         return status;
 
@@ -64,7 +64,7 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
                          tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
     sizes->host_bytes = sizeof(fopt_optimizer) + sizes->table_bytes + plan->name_bytes;
     if (sizes->state_bytes > 0)
-        sizes->padding_bytes += FOPT_STATE_KINDS * FOPT_I_KIND_PADDING;
+        sizes->padding_bytes += (size_t)FOPT_STATE_KINDS * FOPT_I_KIND_PADDING;
     sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes;
     return FOPT_OK;
 }

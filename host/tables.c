@@ -18,8 +18,7 @@ static const fopt_i_rule rules[] = {
 };
 
 static const fopt_i_format formats[] = {
-#define ROW(format, format_name, may_store_moments)                                                                    \
-    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name), .moments = may_store_moments},
+#define ROW(format, format_name) [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name)},
     FOPT_I_FORMATS(ROW)
 #undef ROW
 };
@@ -49,6 +48,18 @@ const fopt_i_rule *fopt_i_find_rule(fopt_rule rule)
 const fopt_i_format *fopt_i_find_format(fopt_format format)
 {
     return (size_t)format < LENGTH(formats) ? &formats[format] : NULL;
+}
+
+bool fopt_i_stores_moments(fopt_format format)
+{
+    switch (format) {
+#define ROW(format, name) case format:
+        FOPT_I_STATE_FORMATS(ROW)
+#undef ROW
+        return true;
+    default:
+        return false;
+    }
 }
 
 unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds)

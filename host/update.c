@@ -1,37 +1,41 @@
 /* fopt_update(): one step of one tensor, with state that the caller owns. */
 #include "internal.h"
+#include <inttypes.h>
+#include <stdio.h>
 
 /* One state array, checked against the group; NULL in *data if the group keeps none. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group, size_t count,
-                              void **data)
+                              const char *tensor, void **data)
 {
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
     fopt_array array = {.data = NULL};
+    char label[160];
+    snprintf(label, sizeof label, "%s: states[%d]", tensor, (int)kind);
     if (from) {
-        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, "states[]");
+        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, label);
         if (status)
             return status;
     }
     *data = array.data;
     if (!needed && array.data && !(group->kinds & 1u << kind))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: data is %p, but this group of %s keeps no such array",
-                           (int)kind, array.data, rule->name);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array", label,
+                           array.data, rule->name);
     if (!needed)
         return FOPT_OK;
     if (!array.data)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: data is NULL, but %s needs %s", (int)kind, rule->name, name);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is NULL, but %s needs %s", label, rule->name, name);
     if (array.count != count)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: count of %s is %zu, but the tensor's is %zu", (int)kind,
-                           name, array.count, count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count of %s is %zu, but the tensor's is %zu", label, name,
+                           array.count, count);
     if (array.format != group->value.state_format[kind])
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%d]: format of %s is %d, but the group's state_format is %s",
-                           (int)kind, name, (int)array.format, fopt_format_name(group->value.state_format[kind]));
-    return fopt_i_check_pointer(array.data, name, count, array.format, "states");
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s", label, name,
+                           (int)array.format, fopt_format_name(group->value.state_format[kind]));
+    return fopt_i_check_pointer(array.data, name, count, array.format, label);
 }
 
-static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r)
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, const char *tensor)
 {
     static const char *const names[] = {"param", "grad", "states[0]", "states[1]", "states[2]", "states[3]"};
     fopt_i_interval intervals[2 + FOPT_STATE_KINDS];
@@ -49,7 +53,8 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record
                 2 + kind);
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s overlaps %s", names[first[0].owner], names[first[1].owner]);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIxPTR ", which overlaps %s, 0x%" PRIxPTR, tensor,
+                           names[first[0].owner], first[0].begin, names[first[1].owner], first[1].begin);
     return FOPT_OK;
 }
 
@@ -64,17 +69,19 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
     if (!status)
         status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
     if (!status)
-        status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, SIZE_MAX, &t);
-    if (!status && step < 1)
-        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be at least 1", (long long)step);
-    if (!status && step > FOPT_I_LAST_STEP)
-        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is %lld, must be at most 2^53", (long long)step);
-    if (!status && t.count > 0 && !t.grad)
-        status = fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL", fopt_i_tensor_label(FOPT_I_NO_INDEX, t.name).text);
-    if (!status && states)
-        status = fopt_i_check_array(states, FOPT_STATE_KINDS, "states", "FOPT_STATE_KINDS");
+        status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, FOPT_I_NO_INDEX, &t);
     if (status)
         return status;
+    const fopt_i_label label = fopt_i_tensor_label(FOPT_I_NO_INDEX, t.name);
+    if (step < 1 || step > FOPT_I_LAST_STEP)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [1, 2^53]", label.text, (long long)step);
+    if (t.count > 0 && !t.grad)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL", label.text);
+    if (states) {
+        status = fopt_i_check_array(states, FOPT_STATE_KINDS, sizeof *states, "states", "FOPT_STATE_KINDS");
+        if (status)
+            return status;
+    }
 
     fopt_i_record record = {
         .param = t.param,
@@ -87,10 +94,10 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         .grad_format = (uint8_t)t.grad_format,
     };
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, t.count,
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, t.count, label.text,
                             &record.state[kind]);
     if (!status)
-        status = check_overlaps(&g, &record);
+        status = check_overlaps(&g, &record, label.text);
     if (status || t.count == 0)
         return status;
     return backend->update(&complete, &g, &record, stream);

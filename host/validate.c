@@ -61,14 +61,20 @@ const void *fopt_i_at(const void *array, size_t index)
     return (const char *)array + index * size_of(array);
 }
 
-fopt_status fopt_i_check_array(const void *array, size_t count, const char *array_name, const char *count_name)
+fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
+                               const char *count_name)
 {
     if (count > INT32_MAX)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, at most %d", count_name, count, INT32_MAX);
     if (!array && count > 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL, but %s is %zu", array_name, count_name, count);
-    if (count > 0 && size_of(array) > LARGEST_STRUCT) /* before it is used as a stride */
-        return check_size(array, sizeof(size_t), array_name);
+    if (count > 0) { /* before it is used as a stride */
+        char first[32];
+        snprintf(first, sizeof first, "%s[0]", array_name);
+        fopt_status status = check_size(array, known, first);
+        if (status)
+            return status;
+    }
     for (size_t i = 1; i < count; i++)
         if (size_of(fopt_i_at(array, i)) != size_of(array))
             return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s[%zu].size is %zu, but %s[0].size is %zu", array_name, i,
@@ -193,7 +199,10 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown", label, group->flags,
                            refused);
     const char *problem = rule->check(group);
-    return problem ? fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s", label, problem) : FOPT_OK;
+    if (problem)
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x, momentum %.9g, dampening %.9g)", label,
+                           problem, group->flags, group->momentum, group->dampening);
+    return FOPT_OK;
 }
 
 static fopt_status check_state_formats(const fopt_i_group *group, const fopt_i_rule *rule, const char *label)
@@ -205,7 +214,7 @@ static fopt_status check_state_formats(const fopt_i_group *group, const fopt_i_r
         if (!format)
             return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: state_format of %s is %d, not a fopt_format", label,
                                rule->state_names[kind], (int)group->value.state_format[kind]);
-        if (!format->moments)
+        if (!fopt_i_stores_moments(group->value.state_format[kind]))
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments", label,
                                rule->state_names[kind], format->name);
     }
@@ -294,6 +303,9 @@ static fopt_status check_shard(const fopt_tensor *t, const char *label)
     if (t->first_element % FOPT_I_TILE != 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, must be a multiple of %d", label,
                            t->first_element, FOPT_I_TILE);
+    if (t->count > SIZE_MAX - t->first_element)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, too large for a count of %zu", label,
+                           t->first_element, t->count);
     if (t->full_count == 0)
         return FOPT_OK;
     if (t->first_element > t->full_count || t->count > t->full_count - t->first_element)
@@ -314,7 +326,7 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
     if (status)
         return status;
     const fopt_i_label label = fopt_i_tensor_label(index, tensor->name);
-    if (tensor->group >= group_count)
+    if (index != FOPT_I_NO_INDEX && tensor->group >= group_count) /* alone it has none */
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", label.text, tensor->group,
                            group_count);
     if (!fopt_i_find_format(tensor->param_format))

@@ -23,10 +23,16 @@
  *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
+ *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moment finite. A NaN or infinite gradient makes its
+ * element's moments and parameter NaN or infinite, as in PyTorch; other elements are untouched.
+ *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
  *  - a moment stored as FOPT_F16: squares of gradients below 1e-4 are under its range;
- *  - FOPT_NESTEROV with FOPT_EMA_MOMENTUM or FOPT_CLASSIC_MOMENTUM, or with dampening;
+ *  - more than one of FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM, or one of them with dampening;
+ *  - one of them, or dampening, without momentum;
+ *  - FOPT_ADAMW without FOPT_DECOUPLED_DECAY, which is FOPT_ADAM;
  *  - adding or removing state arrays after creation (fopt_set_group).
+ * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads; 2^53 steps.
  */
 #ifndef FUSEDOPT_H
 #define FUSEDOPT_H
@@ -143,7 +149,7 @@ typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADA
 
 /* fopt_group.flags */
 #define FOPT_MAXIMIZE           (1u << 0) /* every rule: ascend */
-#define FOPT_DECOUPLED_DECAY    (1u << 1) /* every rule; FOPT_ADAMW has it always */
+#define FOPT_DECOUPLED_DECAY    (1u << 1) /* every rule; FOPT_ADAMW must have it */
 #define FOPT_NESTEROV           (1u << 2) /* FOPT_SGD with momentum */
 #define FOPT_EMA_MOMENTUM       (1u << 3) /* FOPT_SGD with momentum */
 #define FOPT_CLASSIC_MOMENTUM   (1u << 4) /* FOPT_SGD with momentum */
@@ -292,7 +298,7 @@ typedef struct fopt_step_options {
 } fopt_step_options;
 
 /* One step of every tensor that has a gradient: its step count goes up by one, its parameter and moments are updated.
- * Gradients are only read. */
+ * Gradients are only read. An empty tensor's step count stays as it is. */
 FOPT_API fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream);
 
 /* Replaces a group's hyperparameters and flags from the next step on. The rule, the state formats and the set of state
@@ -320,7 +326,8 @@ typedef struct fopt_array {
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
  * and bytes are 0, if the tensor's rule keeps no such array or the tensor is empty. The view is valid until
- * fopt_destroy(). A caller that fills it must not leave a second moment negative. */
+ * fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
+ * negative second moment. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
 
 /* A tensor's step count: how many steps it has made. Set it, and the state, to resume. 0 <= step <= 2^53. */
@@ -336,7 +343,7 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
  * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, and count ==
  * tensor->count; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule keeps
  * none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of `config`,
- * the allocators are not used.
+ * the allocators are not called.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
                                  const fopt_array *states, int64_t step, fopt_stream stream);

@@ -27,7 +27,7 @@ typedef struct visit {
 /* ---- formats ------------------------------------------------------------------------------------------------- */
 
 static const fopt_i_format_loops *const format_loops[] = {
-#define FOPT_I_ROW(format, name, moments) [format] = &fopt_i_##name##_loops,
+#define FOPT_I_ROW(format, name) [format] = &fopt_i_##name##_loops,
     FOPT_I_FORMATS(FOPT_I_ROW)
 #undef FOPT_I_ROW
 };

@@ -31,25 +31,22 @@ FOPT_FN fopt_i_bf16 fopt_i_bf16_encode(float x)
 }
 
 /* Finite moments stay finite: those that would round to infinity take the largest finite value. */
-FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, uint32_t addend)
+FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_finite(uint32_t bits, uint32_t addend)
 {
-    uint32_t bits = fopt_i_bits(x);
     uint32_t cut = fopt_i_bf16_cut(bits, addend);
     bool overflows = (cut & 0x7fffu) == 0x7f80u && (bits & 0x7fffffffu) != 0x7f800000u;
     return (fopt_i_bf16)(overflows ? cut - 1 : cut);
 }
 
-FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_nearest(float x)
-{
-    return fopt_i_bf16_encode_moment(x, fopt_i_bf16_nearest(fopt_i_bits(x)));
-}
-
 /* Averages of squares are rounded stochastically: at beta 0.999 one step changes them by less than half a unit, so that
  * rounding to the nearest would freeze them. AMSGrad's maximum adds nothing up, and is rounded to the nearest like a
  * first moment. */
-FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_stochastic(float x, uint32_t random)
+FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, fopt_state_kind kind, uint64_t tile_key, uint32_t element)
 {
-    return fopt_i_bf16_encode_moment(x, random >> 16);
+    uint32_t bits = fopt_i_bits(x);
+    if (kind == FOPT_SECOND_MOMENT)
+        return fopt_i_bf16_encode_finite(bits, fopt_i_random(tile_key, element) >> 16);
+    return fopt_i_bf16_encode_finite(bits, fopt_i_bf16_nearest(bits));
 }
 
 static inline void fopt_i_bf16_load(const void *array, size_t first, size_t count, float *FOPT_I_RESTRICT out)
@@ -70,12 +67,12 @@ static inline void fopt_i_bf16_store_moment(void *array, size_t first, size_t co
                                             fopt_state_kind kind, uint64_t tile_key)
 {
     fopt_i_bf16 *out = (fopt_i_bf16 *)array + first;
-    if (kind == FOPT_SECOND_MOMENT)
+    if (kind == FOPT_SECOND_MOMENT) /* apart, or the loops would not vectorise */
         for (size_t i = 0; i < count; i++)
-            out[i] = fopt_i_bf16_encode_stochastic(in[i], fopt_i_random(tile_key, (uint32_t)i));
+            out[i] = fopt_i_bf16_encode_moment(in[i], FOPT_SECOND_MOMENT, tile_key, (uint32_t)i);
     else
         for (size_t i = 0; i < count; i++)
-            out[i] = fopt_i_bf16_encode_nearest(in[i]);
+            out[i] = fopt_i_bf16_encode_moment(in[i], FOPT_FIRST_MOMENT, tile_key, (uint32_t)i);
 }
 
 static const fopt_i_format_loops fopt_i_bf16_loops = {fopt_i_bf16_load, fopt_i_bf16_store, fopt_i_bf16_store_moment};

@@ -7,6 +7,24 @@
 
 typedef float fopt_i_f32;
 
+FOPT_FN float fopt_i_f32_decode(fopt_i_f32 stored)
+{
+    return stored;
+}
+
+FOPT_FN fopt_i_f32 fopt_i_f32_encode(float x)
+{
+    return x;
+}
+
+FOPT_FN fopt_i_f32 fopt_i_f32_encode_moment(float x, fopt_state_kind kind, uint64_t tile_key, uint32_t element)
+{
+    (void)kind;
+    (void)tile_key;
+    (void)element;
+    return x;
+}
+
 static const fopt_i_format_loops fopt_i_f32_loops = {NULL, NULL, NULL};
 
 #endif

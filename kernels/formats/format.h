@@ -1,9 +1,10 @@
 /*
  * What a format is. Format NAME is a header with
- *   fopt_i_NAME          the type of a stored element
- *   fopt_i_NAME_decode   the float that a stored element stands for
- *   fopt_i_NAME_encode   a parameter, to the nearest, ties to even
- *   fopt_i_NAME_loops    the same for a tile of an array, on the CPU, and for a moment, if the format may store any
+ *   fopt_i_NAME                 the type of a stored element
+ *   fopt_i_NAME_decode          the float that a stored element stands for
+ *   fopt_i_NAME_encode          a parameter, to the nearest, ties to even
+ *   fopt_i_NAME_encode_moment   a moment of some kind, element `element` of the tile that has the key; only if the
+ * format may store moments fopt_i_NAME_loops           the same for a tile of an array, on the CPU
  */
 #ifndef FOPT_I_FORMAT_H
 #define FOPT_I_FORMAT_H

@@ -6,10 +6,15 @@
 #include "f16.h"
 #include "f32.h"
 
-/* enumerator, name, whether it may store moments */
+/* enumerator, name */
 #define FOPT_I_FORMATS(X)                                                                                              \
-    X(FOPT_F32, f32, true)                                                                                             \
-    X(FOPT_BF16, bf16, true)                                                                                           \
-    X(FOPT_F16, f16, false)
+    X(FOPT_F32, f32)                                                                                                   \
+    X(FOPT_BF16, bf16)                                                                                                 \
+    X(FOPT_F16, f16)
+
+/* Those that may store moments. */
+#define FOPT_I_STATE_FORMATS(X)                                                                                        \
+    X(FOPT_F32, f32)                                                                                                   \
+    X(FOPT_BF16, bf16)
 
 #endif
