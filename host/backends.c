@@ -1,5 +1,25 @@
-/* THE list of backends, and the questions about devices that need no optimizer. */
+/* THE list of backends, what they share, and the questions about devices that need no optimizer. */
 #include "internal.h"
+#include <stdlib.h>
+
+static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    (void)context;
+    (void)stream;
+    /* aligned_alloc wants a multiple of the alignment. */
+    return bytes > SIZE_MAX - alignment ? NULL
+                                        : aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void release(void *context, void *pointer, size_t bytes, fopt_stream stream)
+{
+    (void)context;
+    (void)bytes;
+    (void)stream;
+    free(pointer);
+}
+
+const fopt_allocator fopt_i_host_allocator = {NULL, allocate, release};
 
 const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status)
 {
@@ -8,9 +28,13 @@ const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *st
     case FOPT_CPU:
         return &fopt_i_cpu_backend;
     case FOPT_CUDA:
+#ifdef FOPT_I_CUDA
+        return &fopt_i_cuda_backend;
+#else
         *status = fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but this build of fusedopt has the CPU "
                                                "backend alone");
         return NULL;
+#endif
     }
     *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "device.kind is %d, not a fopt_device_kind", (int)kind);
     return NULL;

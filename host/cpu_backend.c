@@ -15,22 +15,6 @@
 
 /* ---- configuration ------------------------------------------------------------------------------------------- */
 
-static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    (void)context;
-    (void)stream;
-    return bytes > SIZE_MAX - alignment ? NULL
-                                        : aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void release(void *context, void *pointer, size_t bytes, fopt_stream stream)
-{
-    (void)context;
-    (void)bytes;
-    (void)stream;
-    free(pointer);
-}
-
 static int default_threads(void)
 {
 #ifdef _OPENMP
@@ -88,7 +72,6 @@ static fopt_status check_index(int index)
 
 static fopt_status complete_config(fopt_config *config)
 {
-    static const fopt_allocator library = {NULL, allocate, release};
     fopt_status status = check_index(config->device.index);
     if (!status && config->isa == FOPT_ISA_AUTO)
         status = choose_isa(&config->isa);
@@ -96,9 +79,9 @@ static fopt_status complete_config(fopt_config *config)
         status = fopt_i_fail(FOPT_ERR_DEVICE, "instruction set %s was asked for, but this machine does not run it",
                              fopt_isa_name(config->isa));
     if (!config->host_allocator.allocate)
-        config->host_allocator = library;
+        config->host_allocator = fopt_i_host_allocator;
     if (!config->device_allocator.allocate)
-        config->device_allocator = library;
+        config->device_allocator = fopt_i_host_allocator;
     return status;
 }
 
@@ -242,10 +225,10 @@ static void zero_bytes(const void *context, uint64_t first, uint64_t count)
 }
 
 /* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
-static fopt_status create(fopt_optimizer *o, fopt_stream stream)
+static fopt_status create(fopt_optimizer *o)
 {
-    (void)stream;
-    return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+    fopt_status status = fopt_i_allocate_state(o);
+    return status ? status : run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
 }
 
 static void destroy(fopt_optimizer *o)
@@ -257,6 +240,13 @@ static fopt_status set_group(fopt_optimizer *o, size_t group, const fopt_i_group
 {
     (void)stream;
     o->groups[group] = *value;
+    return FOPT_OK;
+}
+
+static fopt_status set_lr(fopt_optimizer *o, size_t group, double lr, fopt_stream stream)
+{
+    (void)stream;
+    o->groups[group].value.lr = lr;
     return FOPT_OK;
 }
 
@@ -304,7 +294,27 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
     return FOPT_OK;
 }
 
+/* The host's tables are the device's. */
+static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
+{
+    (void)group_count;
+    (void)tensor_count;
+    (void)tile_count;
+    return 0;
+}
+
+static fopt_status check_memory(const fopt_config *config, const void *pointer, const char *field, const char *label)
+{
+    (void)config;
+    (void)pointer;
+    (void)field;
+    (void)label;
+    return FOPT_OK;
+}
+
 const fopt_i_backend fopt_i_cpu_backend = {
+    .table_bytes = table_bytes,
+    .check_memory = check_memory,
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
@@ -312,6 +322,7 @@ const fopt_i_backend fopt_i_cpu_backend = {
     .destroy = destroy,
     .step = step,
     .set_group = set_group,
+    .set_lr = set_lr,
     .set_grads = set_grads,
     .zero_grads = zero_grads,
     .get_step = get_step,

@@ -103,24 +103,38 @@ struct fopt_optimizer {
     fopt_i_interval *params; /* sorted; empty tensors have none */
     size_t param_count;
     const char **names; /* each NULL or a copy */
-    char *state;        /* all moments, from the device allocator */
+    char *state;        /* all moments, then the tables that the backend keeps on the device */
+    void *private;      /* the backend's own, private_bytes of it */
     size_t host_bytes, device_bytes;
     bool broken;
 };
+
+/* Allocates `device_bytes` of the device, and points the records to their moments in it. */
+fopt_status fopt_i_allocate_state(fopt_optimizer *optimizer);
+
+/* Memory of the host by the library itself. */
+extern const fopt_allocator fopt_i_host_allocator;
 
 /* ---- backends ------------------------------------------------------------------------------------------------ */
 
 /* What a kind of device must be able to do. Arguments are valid by then, and the optimizer is not broken. */
 struct fopt_i_backend {
+    size_t private_bytes;
+    /* Of the tables that it keeps on the device. */
+    size_t (*table_bytes)(size_t group_count, size_t tensor_count, uint64_t tile_count);
     fopt_status (*device_count)(int *count);
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
     /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
     fopt_status (*complete_config)(fopt_config *config);
-    /* After records and groups are filled and state is allocated: zeroes the state, and prepares what it needs. */
-    fopt_status (*create)(fopt_optimizer *optimizer, fopt_stream stream);
-    void (*destroy)(fopt_optimizer *optimizer); /* what create prepared */
+    /* Says what is wrong if the device cannot use this memory. `field` of `label` is its name. */
+    fopt_status (*check_memory)(const fopt_config *config, const void *pointer, const char *field, const char *label);
+    /* With records and groups filled in: allocates the state, zeroes it, and prepares the rest. Has released nothing
+     * that it allocated when it fails. */
+    fopt_status (*create)(fopt_optimizer *optimizer);
+    void (*destroy)(fopt_optimizer *optimizer); /* until the device is done with it, and what create prepared */
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*set_group)(fopt_optimizer *optimizer, size_t group, const fopt_i_group *value, fopt_stream stream);
+    fopt_status (*set_lr)(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);
     fopt_status (*set_grads)(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
@@ -131,6 +145,9 @@ struct fopt_i_backend {
 };
 
 extern const fopt_i_backend fopt_i_cpu_backend;
+#ifdef FOPT_I_CUDA
+extern const fopt_i_backend fopt_i_cuda_backend;
+#endif
 
 /* backends.c: the backend of a kind; NULL, and a failure in *status, if there is none in this build. */
 const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status);

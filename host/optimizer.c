@@ -21,6 +21,7 @@ static fopt_optimizer *lay_out(void *block, const fopt_i_plan *plan, size_t grou
     o->records = (fopt_i_record *)(o->groups + group_count);
     o->params = (fopt_i_interval *)(o->records + tensor_count);
     o->names = (const char **)(o->params + tensor_count);
+    o->private = o->names + tensor_count;
     return o;
 }
 
@@ -56,7 +57,7 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
         if (status)
             return status;
     }
-    char *name = (char *)(o->names + o->tensor_count);
+    char *name = (char *)o->private + o->backend->private_bytes;
     uint64_t first_tile = 0;
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_tensor tensor;
@@ -74,8 +75,6 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
 static void assign_state(fopt_optimizer *o)
 {
     char *next = o->state;
-    if (!next)
-        return;
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
         for (size_t i = 0; i < o->tensor_count; i++) {
             fopt_i_record *r = &o->records[i];
@@ -140,6 +139,15 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
     return block;
 }
 
+fopt_status fopt_i_allocate_state(fopt_optimizer *o)
+{
+    fopt_status status;
+    o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
+    if (o->state)
+        assign_state(o);
+    return status;
+}
+
 static void release(fopt_optimizer *o)
 {
     const fopt_allocator host = o->config.host_allocator, device = o->config.device_allocator;
@@ -167,11 +175,7 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
     if (!status)
         status = check_overlaps(o);
     if (!status)
-        o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
-    if (!status) {
-        assign_state(o);
-        status = o->backend->create(o, NULL);
-    }
+        status = o->backend->create(o);
     if (status) {
         release(o);
         return status;
@@ -255,9 +259,7 @@ fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt
         status = fopt_i_check_lr(group, lr);
     if (status)
         return status;
-    fopt_i_group value = optimizer->groups[group];
-    value.value.lr = lr;
-    return optimizer->backend->set_group(optimizer, group, &value, stream);
+    return optimizer->backend->set_lr(optimizer, group, lr, stream);
 }
 
 fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)

@@ -29,6 +29,17 @@ static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, cons
     return FOPT_OK;
 }
 
+static fopt_status check_memory(const fopt_i_plan *plan, const fopt_tensor *tensor, size_t index)
+{
+    const fopt_i_label label = fopt_i_tensor_label(index, tensor->name);
+    fopt_status status = FOPT_OK;
+    if (tensor->count > 0)
+        status = plan->backend->check_memory(&plan->config, tensor->param, "param", label.text);
+    if (!status && tensor->count > 0 && tensor->grad)
+        status = plan->backend->check_memory(&plan->config, tensor->grad, "grad", label.text);
+    return status;
+}
+
 fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups, size_t group_count,
                              const fopt_tensor *tensors, size_t tensor_count, fopt_i_plan *plan)
 {
@@ -51,6 +62,8 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
         fopt_tensor tensor;
         status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, group_count, &tensor);
         if (!status)
+            status = check_memory(plan, &tensor, i);
+        if (!status)
             status = fopt_i_read_group(fopt_i_at(groups, tensor.group), tensor.group, &group);
         if (!status)
             status = add_tensor(plan, &group, &tensor, i);
@@ -58,14 +71,16 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
             return status;
     }
 
+    const size_t device_tables = plan->backend->table_bytes(group_count, tensor_count, plan->tile_count);
+    const size_t host_tables = group_count * sizeof(fopt_i_group) +
+                               tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
     fopt_sizes *sizes = &plan->sizes;
     sizes->size = sizeof *sizes;
-    sizes->table_bytes = group_count * sizeof(fopt_i_group) +
-                         tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
-    sizes->host_bytes = sizeof(fopt_optimizer) + sizes->table_bytes + plan->name_bytes;
     if (sizes->state_bytes > 0)
         sizes->padding_bytes += (size_t)FOPT_STATE_KINDS * FOPT_I_KIND_PADDING;
-    sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes;
+    sizes->table_bytes = device_tables > 0 ? device_tables : host_tables;
+    sizes->host_bytes = sizeof(fopt_optimizer) + host_tables + plan->backend->private_bytes + plan->name_bytes;
+    sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes + device_tables;
     return FOPT_OK;
 }
 

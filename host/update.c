@@ -35,6 +35,18 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     return fopt_i_check_pointer(array.data, name, count, array.format, label);
 }
 
+static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_record *r,
+                                const char *tensor)
+{
+    fopt_status status = backend->check_memory(config, r->param, "param", tensor);
+    if (!status)
+        status = backend->check_memory(config, r->grad, "grad", tensor);
+    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
+        if (r->state[kind])
+            status = backend->check_memory(config, r->state[kind], "a state array", tensor);
+    return status;
+}
+
 static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, const char *tensor)
 {
     static const char *const names[] = {"param", "grad", "states[0]", "states[1]", "states[2]", "states[3]"};
@@ -98,6 +110,8 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
                             &record.state[kind]);
     if (!status)
         status = check_overlaps(&g, &record, label.text);
+    if (!status && t.count > 0)
+        status = check_memory(backend, &complete, &record, label.text);
     if (status || t.count == 0)
         return status;
     return backend->update(&complete, &g, &record, stream);

@@ -104,9 +104,14 @@ typedef enum fopt_isa {
 typedef struct fopt_device_info {
     size_t size;
     char name[128];
-    unsigned isas; /* CPU: bit 1u << isa is set for each instruction set that can be used here */
-    fopt_isa isa;  /* CPU: what FOPT_ISA_AUTO chooses, FUSEDOPT_ISA considered */
-    int threads;   /* CPU: what fopt_config.threads == 0 means when called from this thread */
+    /* CPU */
+    unsigned isas; /* bit 1u << isa is set for each instruction set that can be used here */
+    fopt_isa isa;  /* what FOPT_ISA_AUTO chooses, FUSEDOPT_ISA considered */
+    int threads;   /* what fopt_config.threads == 0 means when called from this thread */
+    /* CUDA */
+    int compute_major, compute_minor; /* compute capability */
+    int multiprocessors;
+    size_t memory_bytes;
 } fopt_device_info;
 
 /* How many devices of a kind can be used now. FOPT_OK with *count == 0 when there is none. */

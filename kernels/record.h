@@ -24,7 +24,7 @@ typedef struct fopt_i_group {
     unsigned loop;  /* index into FOPT_I_LOOPS */
 } fopt_i_group;
 
-static inline uint64_t fopt_i_tile_count(uint64_t count)
+FOPT_FN uint64_t fopt_i_tile_count(uint64_t count)
 {
     return count / FOPT_I_TILE + (count % FOPT_I_TILE != 0);
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The header and the README's example as an engine would use them: each language and compiler, both libraries, and CMake.
-# Arguments: the project's folder, the static library, the shared library.
+# Arguments: the project's folder, the static library, the shared library, the folder of CUDA's libraries (may be empty).
 set -u
-project=$1 static=$2 shared=$3 number=0 failed=0
+project=$1 static=$2 shared=$3 cuda=$4 number=0 failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$project/README.md" >"$work/example.c"
@@ -50,9 +50,10 @@ if nm "$static" 2>/dev/null | grep -qE '__asan|__tsan'; then
     echo "1..$number"
     exit $failed
 fi
-openmp=()
-nm -u "$static" 2>/dev/null | grep -q GOMP_ && openmp=(-lgomp)
-nm -u "$static" 2>/dev/null | grep -q __kmpc && openmp=(-lomp)
+needs=()
+nm -u "$static" 2>/dev/null | grep -q GOMP_ && needs+=(-lgomp)
+nm -u "$static" 2>/dev/null | grep -q __kmpc && needs+=(-lomp)
+nm -u "$static" 2>/dev/null | grep -q cudaMalloc && needs+=(-L"$cuda" -lcudart_static -ldl -lrt -lpthread)
 
 for compiler in gcc clang g++ clang++; do
     case $compiler in
@@ -65,7 +66,7 @@ for compiler in gcc clang g++ clang++; do
     fi
     for standard in "${standards[@]}"; do
         header "header.$source" $compiler "$standard"
-        example "example.$source" $compiler "$standard" "$static" "${openmp[@]}"
+        example "example.$source" $compiler "$standard" "$static" "${needs[@]}"
         example "example.$source" $compiler "$standard" "$shared" "-Wl,-rpath,$(dirname "$shared")"
     done
 done

@@ -31,6 +31,13 @@
     X(adam, plain, FOPT_I_FIRST | FOPT_I_SECOND)                                                                       \
     X(adam, amsgrad, FOPT_I_FIRST | FOPT_I_SECOND | FOPT_I_MAX_SECOND)
 
+enum {
+#define FOPT_I_ENUMERATOR(arithmetic, variant, kinds) fopt_i_loop_##arithmetic##_##variant,
+    FOPT_I_LOOPS(FOPT_I_ENUMERATOR)
+#undef FOPT_I_ENUMERATOR
+        FOPT_I_LOOP_COUNT
+};
+
 typedef enum fopt_i_arithmetic {
 #define FOPT_I_ENUMERATOR(arithmetic) fopt_i_arithmetic_##arithmetic,
     FOPT_I_ARITHMETICS(FOPT_I_ENUMERATOR)

@@ -1,0 +1,54 @@
+/*
+ * The CUDA kernels as the host's C sees them: each function enqueues on a stream and returns what the launch returned.
+ * Nothing is read from host memory later: values travel as kernel arguments, so a captured launch repeats them.
+ */
+#ifndef FOPT_I_LAUNCH_H
+#define FOPT_I_LAUNCH_H
+
+#include "../record.h"
+#include "../rules/rules.h"
+#include <cuda_runtime_api.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a step reads, in device memory. The tiles of all tensors lie end to end in an order of the host's choice, in
+ * which those of one loop are consecutive; record.first_tile is a place in that order. */
+typedef struct fopt_i_cuda_tables {
+    fopt_i_record *records;
+    fopt_i_group *groups;
+    fopt_i_coef *coefs;     /* one a record, of the step under way */
+    uint32_t *tile_records; /* which record a tile belongs to */
+    uint64_t record_count, tile_count;
+    uint64_t seed;
+} fopt_i_cuda_tables;
+
+/* Fills tile_records from the records. */
+cudaError_t fopt_i_cuda_index_tiles(const fopt_i_cuda_tables *tables, cudaStream_t stream);
+
+/* The beginning of a step: counts it, and computes the coefficients, of each tensor that has a gradient. */
+cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream);
+
+/* The step itself, on the tiles [first, first + count), which must all belong to FOPT_I_LOOPS[loop]. */
+cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
+                             cudaStream_t stream);
+
+/* One step, of number record->step, of a tensor that is in no table. */
+cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
+                               cudaStream_t stream);
+
+cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);
+cudaError_t fopt_i_cuda_set_group(const fopt_i_cuda_tables *tables, size_t group, const fopt_i_group *value,
+                                  cudaStream_t stream);
+cudaError_t fopt_i_cuda_set_lr(const fopt_i_cuda_tables *tables, size_t group, double lr, cudaStream_t stream);
+cudaError_t fopt_i_cuda_set_step(const fopt_i_cuda_tables *tables, size_t record, int64_t step, cudaStream_t stream);
+
+/* The gradients of all records. */
+cudaError_t fopt_i_cuda_set_grads(const fopt_i_cuda_tables *tables, void *const *grads, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
