@@ -24,10 +24,12 @@ static int default_threads(void)
 #endif
 }
 
-/* The default parallel_for; its context is the number of threads. */
+/* The default parallel_for; its context is the number of threads, 0 for as many as OpenMP gives the calling thread. */
 static int openmp_for(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
 {
-    const int threads = *(const int *)context;
+    int threads = *(const int *)context;
+    if (threads == 0)
+        threads = default_threads();
     (void)threads; /* without OpenMP */
     /* Static: each thread then streams through memory of its own. */
 #ifdef _OPENMP
@@ -156,7 +158,7 @@ static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint
     };
     if (t.chunk_count == 0)
         return FOPT_OK;
-    int threads = config->threads > 0 ? config->threads : default_threads();
+    int threads = config->threads;
     int result = config->parallel_for ? config->parallel_for(config->parallel_context, t.chunk_count, run_chunk, &t)
                                       : openmp_for(&threads, t.chunk_count, run_chunk, &t);
     if (result != 0)

@@ -29,6 +29,7 @@ static fopt_status check(cudaError_t error, const char *what)
 /* Makes a device current, unless CUDA has failed already: that error is not ours, and is left where it is. */
 static fopt_status enter(int device, int *previous)
 {
+    *previous = device;
     cudaError_t error = cudaPeekAtLastError();
     if (error != cudaSuccess)
         return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),

@@ -24,7 +24,9 @@
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
  *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moment finite. A NaN or infinite gradient makes its
- * element's moments and parameter NaN or infinite, as in PyTorch; other elements are untouched.
+ *  element's moments and parameter NaN or infinite, as in PyTorch; other elements are untouched.
+ *  FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19 once,
+ *  its steps are as large as lr * g / eps.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
  *  - a moment stored as FOPT_F16: squares of gradients below 1e-4 are under its range;
@@ -147,6 +149,7 @@ typedef struct CUstream_st *fopt_stream;
  *               FOPT_NO_BIAS_CORRECTION: both 1 - beta^t are 1
  * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
  *
+ * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
  * A second moment (s, v, x) that would overflow stays at the largest finite value of its format; a moment whose
  * magnitude is below FLT_MIN is stored as zero.
  */

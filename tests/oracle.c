@@ -170,11 +170,11 @@ oracle_result oracle_step(const fopt_group *group, int64_t step, oracle_element 
         state[kind] = exact(before.state[kind]);
 
     quantity g = exact(group->flags & FOPT_MAXIMIZE ? -gradient : gradient);
-    if (!decoupled)
+    if (!decoupled && group->weight_decay != 0) /* 0 * inf is NaN: without decay there is no such term */
         g = sum(g, scaled(group->weight_decay, p));
 
     quantity u = rules[group->rule](group, step, g, state);
-    if (decoupled)
+    if (decoupled && group->lr * group->weight_decay != 0)
         u = sum(u, scaled(group->lr * group->weight_decay, p));
     p = sum(p, scaled(-1, u));
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # The header and the README's example as an engine would use them: each language and compiler, both libraries, and CMake.
-# Arguments: the project's folder, the static library, the shared library, the folder of CUDA's libraries (may be empty).
+# Arguments: the project's folder, the static library, the shared library, what the static one needs to
+# be linked with.
 set -u
-project=$1 static=$2 shared=$3 cuda=$4 number=0 failed=0
+project=$1 static=$2 shared=$3 number=0 failed=0
+needs=("${@:4}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$project/README.md" >"$work/example.c"
@@ -44,16 +46,12 @@ example() { # source, compiler, standard, library
 [ -n "$expected" ] && [ -s "$work/example.c" ]
 report $? "the README has the example and what it prints"
 
-# A library with a sanitizer in it asks that of its users; one built by clang may ask for clang's OpenMP.
+# A library with a sanitizer in it asks that of its users.
 if nm "$static" 2>/dev/null | grep -qE '__asan|__tsan'; then
     skip "embedding" "the library is instrumented"
     echo "1..$number"
     exit $failed
 fi
-needs=()
-nm -u "$static" 2>/dev/null | grep -q GOMP_ && needs+=(-lgomp)
-nm -u "$static" 2>/dev/null | grep -q __kmpc && needs+=(-lomp)
-nm -u "$static" 2>/dev/null | grep -q cudaMalloc && needs+=(-L"$cuda" -lcudart_static -ldl -lrt -lpthread)
 
 for compiler in gcc clang g++ clang++; do
     case $compiler in

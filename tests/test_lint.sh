@@ -18,8 +18,11 @@ run() { # number, tool, text, command
     fi
 }
 
+# The files that this build compiles.
 tidy() {
-    git ls-files '*.c' | xargs -P 2 -n 8 clang-tidy --quiet -p "$build"
+    git ls-files '*.c' | while read -r file; do
+        grep -qF "\"$project/$file\"" "$build/compile_commands.json" && echo "$file"
+    done | xargs -P 2 -n 8 clang-tidy --quiet -p "$build"
 }
 
 run 1 clang-format "the sources are formatted" clang-format --dry-run --Werror "${sources[@]}"

@@ -197,7 +197,7 @@ static void update(oracle_trial *trial)
             states[kind] = (fopt_array){.size = sizeof(fopt_array),
                                         .data = &state->data,
                                         .count = COUNT,
-                                        .bytes = COUNT * (state->format == FOPT_F32 ? 4 : 2),
+                                        .bytes = (size_t)COUNT * (state->format == FOPT_F32 ? 4 : 2),
                                         .format = state->format};
     }
     fopt_status status = fopt_update(NULL, &trial->group, &tensor, states, trial->step, NULL);

@@ -1,0 +1,70 @@
+/*
+ * Arrays for tests: memory between inaccessible pages, numbers of the formats by a conversion of its own, random and
+ * adversarial data, and a comparison to the bit whose failure says how to get it again.
+ */
+#ifndef FUSEDOPT_TESTS_BUFFERS_H
+#define FUSEDOPT_TESTS_BUFFERS_H
+
+#include "fusedopt.h"
+
+#include <stdbool.h>
+
+/* ---- what runs ----------------------------------------------------------------------------------------------- */
+
+/* Says what runs from now on, "adam amsgrad bf16/f32/bf16 avx2 seed=7" say: every failure below begins with it, and a
+ * segmentation fault prints it. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+void now_running(const char *format, ...);
+const char *what_runs(void);
+
+void expect_ok(fopt_status status);
+
+/* ---- guarded memory ------------------------------------------------------------------------------------------ */
+
+typedef struct guarded {
+    void *data;
+    size_t bytes;
+    unsigned char *pages;
+    size_t page_bytes;
+} guarded;
+
+/* Memory with an inaccessible page on either side. It begins `offset` bytes after the first, or, with GUARD_END, ends
+ * where the last begins. */
+#define GUARD_END SIZE_MAX
+guarded guarded_new(size_t bytes, size_t offset);
+
+/* Fails if anything was written into the accessible bytes around the data. */
+void guarded_free(guarded memory);
+
+/* ---- numbers ------------------------------------------------------------------------------------------------- */
+
+size_t element_bytes(fopt_format format);
+
+/* The bits of one element. */
+uint32_t get_bits(fopt_format format, const void *array, size_t index);
+void set_bits(fopt_format format, void *array, size_t index, uint32_t bits);
+
+/* What bits stand for, and the bits for a number: the nearest, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
+double value_of_bits(fopt_format format, uint32_t bits);
+uint32_t bits_of_value(fopt_format format, double value);
+
+double get_value(fopt_format format, const void *array, size_t index);
+void set_value(fopt_format format, void *array, size_t index, double value);
+
+/* ---- data ---------------------------------------------------------------------------------------------------- */
+
+/* 64 random bits; moves the seed on. */
+uint64_t draw(uint64_t *seed);
+
+/* Numbers of both signs from 2^-12 to 2^4. One in `special` is adversarial instead (none if 0): a zero, subnormal,
+ * infinite, NaN, the least or the largest of its kind, or any bits at all. */
+void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, unsigned special);
+
+/* ---- comparison ---------------------------------------------------------------------------------------------- */
+
+/* Fails unless the two arrays have the same bits. In single precision all NaNs are equal; a 16-bit format has one. */
+void expect_same(const char *what, fopt_format format, const void *got, const void *want, size_t count);
+
+#endif

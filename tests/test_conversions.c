@@ -1,0 +1,152 @@
+/*
+ * The 16-bit formats through the library, against conversions by ldexp() (buffers.c): decoding as a gradient, encoding
+ * as a parameter, both as a parameter that does not move.
+ */
+#include "buffers.h"
+#include "cases.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+#define PATTERNS 65536
+
+static const fopt_format halves[] = {FOPT_BF16, FOPT_F16};
+
+/* p -= 1 * g, with each instruction set that runs here; `check` looks at the parameters. */
+typedef struct exchange {
+    fopt_format param, grad;
+    size_t count;
+    const void *start;
+    void *gradient;
+} exchange;
+
+static void run_sgd(const exchange *e, void (*check)(const exchange *e, const void *param))
+{
+    static _Alignas(64) uint32_t param[3 * PATTERNS];
+    fopt_device_info info = {.size = sizeof info};
+    fopt_group group;
+    expect_ok(fopt_device_query((fopt_device){FOPT_CPU, 0}, &info));
+    expect_ok(fopt_group_init(&group, sizeof group, FOPT_SGD));
+    group.lr = 1;
+    for (fopt_isa isa = FOPT_ISA_BASELINE; isa <= FOPT_ISA_AVX512; isa++) {
+        if (!(info.isas & 1u << isa))
+            continue;
+        now_running("sgd %s/%s %s", fopt_format_name(e->param), fopt_format_name(e->grad), fopt_isa_name(isa));
+        const fopt_config config = {.size = sizeof config, .isa = isa};
+        const fopt_tensor tensor = {.size = sizeof tensor,
+                                    .param = param,
+                                    .grad = e->gradient,
+                                    .count = e->count,
+                                    .param_format = e->param,
+                                    .grad_format = e->grad};
+        memcpy(param, e->start, e->count * element_bytes(e->param));
+        expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL));
+        check(e, param);
+    }
+}
+
+/* ---- all patterns -------------------------------------------------------------------------------------------- */
+
+static uint16_t patterns[PATTERNS];
+static float zeros[3 * PATTERNS];
+
+static void make_patterns(void)
+{
+    for (size_t i = 0; i < PATTERNS; i++)
+        patterns[i] = (uint16_t)i;
+}
+
+static void check_kept(const exchange *e, const void *param)
+{
+    for (uint32_t i = 0; i < PATTERNS; i++) {
+        const uint32_t canonical = e->param == FOPT_BF16 ? 0x7fc0 : 0x7e00;
+        const uint32_t want = isnan(value_of_bits(e->param, i)) ? canonical : i, got = get_bits(e->param, param, i);
+        cr_assert_eq(got, want, "%s element=%u: got 0x%04x want 0x%04x", what_runs(), i, got, want);
+    }
+}
+
+/* Without a gradient all numbers stay, -0 and subnormals among them, and a NaN becomes the canonical one. */
+Test(conversions, parameters_stay)
+{
+    make_patterns();
+    for (size_t i = 0; i < LENGTH(halves); i++) {
+        const exchange e = {halves[i], FOPT_F32, PATTERNS, patterns, zeros};
+        run_sgd(&e, check_kept);
+    }
+}
+
+static void check_decoded(const exchange *e, const void *param)
+{
+    for (uint32_t i = 0; i < PATTERNS; i++) {
+        const double got = get_value(FOPT_F32, param, i), want = 0 - value_of_bits(e->grad, i);
+        cr_assert(got == want || (isnan(got) && isnan(want)), "%s element=%u: got %a want %a", what_runs(), i, got,
+                  want);
+    }
+}
+
+/* Each number, as a gradient, moves a parameter from 0 to its negative. */
+Test(conversions, gradients_decode)
+{
+    make_patterns();
+    for (size_t i = 0; i < LENGTH(halves); i++) {
+        const exchange e = {FOPT_F32, halves[i], PATTERNS, zeros, patterns};
+        run_sgd(&e, check_decoded);
+    }
+}
+
+/* ---- rounding ------------------------------------------------------------------------------------------------ */
+
+static float negated[3 * PATTERNS]; /* what a parameter goes to from 0 is its gradient's negative */
+
+static void check_rounded(const exchange *e, const void *param)
+{
+    for (size_t i = 0; i < e->count; i++) {
+        const double value = 0 - (double)negated[i];
+        const uint32_t got = get_bits(e->param, param, i), want = bits_of_value(e->param, value);
+        cr_assert_eq(got, want, "%s element=%zu: %a became 0x%04x, should be 0x%04x", what_runs(), i, value, got, want);
+    }
+}
+
+static void round_all(fopt_format format, size_t count)
+{
+    const exchange e = {format, FOPT_F32, count, zeros, negated};
+    run_sgd(&e, check_rounded);
+}
+
+/* Half-way between each number and the next, where the even one is nearest, and just on either side. Beyond the
+ * largest number comes what would be the next if the exponents went on: from half-way there, all is infinite. */
+Test(conversions, half_way_cases)
+{
+    for (size_t i = 0; i < LENGTH(halves); i++) {
+        size_t count = 0;
+        for (uint32_t bits = 0; bits < PATTERNS; bits++) {
+            const double low = value_of_bits(halves[i], bits);
+            double high = value_of_bits(halves[i], bits + 1); /* away from zero */
+            if (!isfinite(low))
+                continue;
+            if (isinf(high))
+                high = copysign(ldexp(1, halves[i] == FOPT_BF16 ? 128 : 16), low);
+            const float middle = (float)(low / 2 + high / 2);
+            cr_assert_eq((double)middle, low / 2 + high / 2);
+            negated[count++] = -nextafterf(middle, 0);
+            negated[count++] = -middle;
+            negated[count++] = -nextafterf(middle, copysignf(INFINITY, middle));
+        }
+        cr_assert_eq(count, 3 * 2 * (halves[i] == FOPT_BF16 ? 0x7f80 : 0x7c00));
+        round_all(halves[i], count);
+    }
+}
+
+/* Any floats: most are far outside of half precision's range. */
+Test(conversions, any_numbers)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        for (size_t i = 0; i < LENGTH(halves); i++) {
+            uint64_t state = seed;
+            for (size_t k = 0; k < LENGTH(negated); k++)
+                set_bits(FOPT_F32, negated, k, (uint32_t)draw(&state));
+            round_all(halves[i], LENGTH(negated));
+        }
+}
