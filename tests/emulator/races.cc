@@ -1,0 +1,331 @@
+/*
+ * What each access is checked against: whose memory it is, and who else used it.
+ *
+ * For every byte of device and shared memory a cell has the last write and the last reads. Two accesses are in order if
+ * they are of one thread; of different launches; of one block with a barrier between; or of one warp with a __syncwarp
+ * of both between. Time in a block is a tick, counted up whenever threads have met; an access has the tick at which its
+ * thread met others last.
+ */
+#include "machine.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <sys/mman.h>
+
+struct emu_cell {
+    /* A serial number is that of a block, over all launches; 0: none. */
+    unsigned write_serial, write_tick;
+    unsigned read_serial, read_tick;
+    unsigned read_by_blocks; /* first serial number of the last launch in which two blocks read it */
+    unsigned read_lanes;     /* of the warp of read_thread; 0: several warps */
+    unsigned short write_thread, read_thread;
+    bool write_atomic;
+};
+
+struct publication {
+    unsigned tick; /* all that the block did before it */
+    unsigned thread;
+};
+
+static std::vector<unsigned> known; /* [thread][lane]: up to which tick it is in order after that lane */
+static std::map<unsigned, publication> published;
+static std::map<uintptr_t, emu_cell *> shared_cells; /* by page of 4096 bytes */
+static unsigned last_serial;
+
+static bool recording()
+{
+    return &emu_hooks_are_linked != nullptr;
+}
+
+void emu_begin_races(void)
+{
+    emu_run.first_serial = last_serial + 1;
+    published.clear();
+    known.assign(recording() ? emu_run.threads.size() * 32 : 0, 0);
+}
+
+void emu_begin_block_races(void)
+{
+    emu_run.serial = ++last_serial;
+    emu_run.acquired = false;
+    std::fill(known.begin(), known.end(), 0u);
+}
+
+void emu_join_warp(unsigned first, unsigned mask)
+{
+    if (known.empty())
+        return;
+    for (unsigned other = 0; other < 32; other++) {
+        unsigned latest = mask >> other & 1u ? emu_run.tick : 0;
+        for (unsigned lane = 0; lane < 32; lane++)
+            if (mask >> lane & 1u)
+                latest = std::max(latest, known[(first + lane) * 32 + other]);
+        for (unsigned lane = 0; lane < 32; lane++)
+            if (mask >> lane & 1u)
+                known[(first + lane) * 32 + other] = latest;
+    }
+}
+
+/* ---- order --------------------------------------------------------------------------------------------------- */
+
+/* Whether what this block's `thread` did at `tick` is before what the current thread does. */
+static bool is_before(unsigned thread, unsigned tick)
+{
+    const unsigned me = emu_number(emu_run.current);
+    if (tick < emu_run.epoch || thread == me)
+        return true;
+    return thread / 32 == me / 32 && tick < known[me * 32 + thread % 32];
+}
+
+static bool all_before(const emu_cell *cell)
+{
+    if (cell->read_tick < emu_run.epoch)
+        return true;
+    if (cell->read_lanes == 0)
+        return false;
+    for (unsigned lane = 0; lane < 32; lane++)
+        if (cell->read_lanes >> lane & 1u && !is_before(cell->read_thread / 32u * 32u + lane, cell->read_tick))
+            return false;
+    return true;
+}
+
+static bool is_published(const emu_cell *cell)
+{
+    if (!emu_run.acquired)
+        return false;
+    auto found = published.find(cell->write_serial);
+    return found != published.end() &&
+           (cell->write_tick < found->second.tick || cell->write_thread == found->second.thread);
+}
+
+[[noreturn]] static void report_race(uintptr_t address, unsigned kind, unsigned thread, bool other_block,
+                                     const char *other_did)
+{
+    static const char *const does[] = {"reads", "writes", "changes by an atomic"};
+    char text[400], other[100];
+    emu_describe_device(address, text, sizeof text);
+    if (other_block)
+        snprintf(other, sizeof other, "another block");
+    else if (thread == ~0u)
+        snprintf(other, sizeof other, "threads of several warps of this block");
+    else {
+        const uint3 &t = emu_run.threads[thread].index;
+        snprintf(other, sizeof other, "thread (%u,%u,%u) of this block", t.x, t.y, t.z);
+    }
+    emu_report("race: this thread %s %s, which %s %s, with nothing that puts the two in order", does[kind], text, other,
+               other_did);
+}
+
+static void check_cell(const emu_cell *cell, uintptr_t address, unsigned kind, bool shared)
+{
+    const unsigned first = shared ? emu_run.serial : emu_run.first_serial;
+    if (cell->write_serial >= first && !(kind == EMU_ATOMIC && cell->write_atomic)) {
+        const bool other_block = cell->write_serial != emu_run.serial;
+        if (other_block ? !is_published(cell) : !is_before(cell->write_thread, cell->write_tick))
+            report_race(address, kind, cell->write_thread, other_block, "wrote");
+    }
+    if (kind == EMU_READ)
+        return;
+    if (!shared &&
+        (cell->read_by_blocks == first || (cell->read_serial >= first && cell->read_serial != emu_run.serial)))
+        if (!emu_run.acquired)
+            report_race(address, kind, 0, true, "read");
+    if (cell->read_serial == emu_run.serial && !all_before(cell))
+        report_race(address, kind, cell->read_lanes ? cell->read_thread : ~0u, false, "read");
+}
+
+/* ---- recording ----------------------------------------------------------------------------------------------- */
+
+static void record_read(emu_cell *cell, bool shared)
+{
+    const unsigned me = emu_number(emu_run.current);
+    const bool in_launch = !shared && cell->read_serial >= emu_run.first_serial;
+    if (in_launch && cell->read_serial != emu_run.serial)
+        cell->read_by_blocks = emu_run.first_serial;
+    if (cell->read_serial != emu_run.serial || all_before(cell)) {
+        cell->read_serial = emu_run.serial;
+        cell->read_lanes = 1u << me % 32;
+    } else {
+        const bool same_warp = cell->read_lanes != 0 && cell->read_thread / 32u == me / 32;
+        cell->read_lanes = same_warp ? cell->read_lanes | 1u << me % 32 : 0;
+    }
+    cell->read_tick = emu_run.current->tick;
+    cell->read_thread = (unsigned short)me;
+}
+
+static void record_write(emu_cell *cell, unsigned kind)
+{
+    cell->write_serial = emu_run.serial;
+    cell->write_tick = emu_run.current->tick;
+    cell->write_thread = (unsigned short)emu_number(emu_run.current);
+    cell->write_atomic = kind == EMU_ATOMIC;
+}
+
+static emu_cell *make_cells(size_t count)
+{
+    void *cells = mmap(nullptr, count * sizeof(emu_cell), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (cells == MAP_FAILED)
+        emu_report("no memory to record %zu bytes of the device", count);
+    return static_cast<emu_cell *>(cells);
+}
+
+static emu_cell *cell_of(uintptr_t address, emu_allocation *a)
+{
+    if (a) {
+        if (!a->cells)
+            a->cells = make_cells(a->end - a->begin);
+        return a->cells + (address - a->begin);
+    }
+    static uintptr_t recent_page;
+    static emu_cell *recent;
+    if (address / 4096 != recent_page || !recent) {
+        recent_page = address / 4096;
+        emu_cell *&cells = shared_cells[recent_page];
+        if (!cells)
+            cells = make_cells(4096);
+        recent = cells;
+    }
+    return recent + address % 4096;
+}
+
+/* Of memory that the access may touch; `a` NULL: shared. */
+static void record(uintptr_t address, size_t bytes, unsigned kind, emu_allocation *a)
+{
+    if (kind == EMU_ATOMIC) {
+        emu_run.acquired = true;
+        if (emu_run.current->fenced)
+            published[emu_run.serial] = {emu_run.epoch, emu_number(emu_run.current)};
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        emu_cell *cell = cell_of(address + i, a);
+        check_cell(cell, address + i, kind, !a);
+        if (kind == EMU_READ)
+            record_read(cell, !a);
+        else
+            record_write(cell, kind);
+    }
+}
+
+void emu_fence(void)
+{
+    if (emu_run.current)
+        emu_run.current->fenced = true;
+}
+
+/* ---- whose memory it is -------------------------------------------------------------------------------------- */
+
+static const emu_symbol *find_static(uintptr_t address)
+{
+    const auto &statics = emu_run.arrays->statics;
+    auto after = std::upper_bound(statics.begin(), statics.end(), address,
+                                  [](uintptr_t x, const emu_symbol &s) { return x < s.begin; });
+    return after == statics.begin() ? nullptr : &*(after - 1);
+}
+
+static bool in_dynamic(uintptr_t address)
+{
+    return address >= emu_run.dynamic_begin && address < emu_run.dynamic_begin + 227 * 1024;
+}
+
+static bool in_arrays(uintptr_t address)
+{
+    return address >= emu_run.arrays->begin && address < emu_run.arrays->end;
+}
+
+void emu_describe_device(uintptr_t address, char *text, size_t size)
+{
+    const emu_symbol *array = find_static(address);
+    if (in_dynamic(address))
+        snprintf(text, size, "byte %zu of %zu bytes of dynamic shared memory",
+                 (size_t)(address - emu_run.dynamic_begin), emu_run.kernel->dynamic_bytes);
+    else if (in_arrays(address) && array)
+        snprintf(text, size, "byte %zu of %zu bytes of shared memory %s", (size_t)(address - array->begin),
+                 (size_t)(array->end - array->begin), array->name);
+    else if (emu_near_any_stack(address))
+        snprintf(text, size, "%p, a local variable of another thread", reinterpret_cast<void *>(address));
+    else
+        emu_describe(address, text, size);
+}
+
+[[noreturn]] static void report_access(uintptr_t address, size_t bytes, unsigned kind)
+{
+    static const char *const does[] = {"reads", "writes", "changes by an atomic"};
+    char text[400];
+    emu_describe_device(address, text, sizeof text);
+    emu_report("the kernel %s %zu bytes at %s", does[kind], bytes, text);
+}
+
+/* Not recorded: the thread's own stack, the arguments, threadIdx and the like, constants. */
+static bool is_private(uintptr_t address, size_t bytes, unsigned kind)
+{
+    if (emu_in_stack(address))
+        return true;
+    if (kind != EMU_READ)
+        return false;
+    const uintptr_t here = reinterpret_cast<uintptr_t>(&emu_here);
+    const uintptr_t closure = reinterpret_cast<uintptr_t>(emu_run.kernel->closure.get());
+    return (address >= here && address + bytes <= here + sizeof emu_here) ||
+           (address >= closure && address + bytes <= closure + emu_run.kernel->closure_bytes) ||
+           (!emu_in_arena(address) && emu_is_constant(address));
+}
+
+static void check_shared(uintptr_t address, size_t bytes, unsigned kind)
+{
+    if (in_dynamic(address)) {
+        if (address + bytes > emu_run.dynamic_end)
+            report_access(address, bytes, kind);
+    } else if (!emu_run.arrays->statics.empty()) {
+        const emu_symbol *array = find_static(address);
+        if (!array || address + bytes > array->end)
+            report_access(address, bytes, kind);
+    }
+    if (recording())
+        record(address, bytes, kind, nullptr);
+}
+
+void emu_access(const volatile void *pointer, size_t bytes, size_t alignment, unsigned kind)
+{
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    if (!emu_run.current || emu_run.host_thread != emu_host_thread())
+        return;
+    if (address % alignment != 0) {
+        char text[400];
+        emu_describe_device(address, text, sizeof text);
+        emu_report("misaligned access: %zu bytes that must be aligned to %zu, at %s", bytes, alignment, text);
+    }
+    if (emu_allocation *a = emu_find_allocation(address)) {
+        if (!a->live || address < a->begin || address + bytes > a->end ||
+            (a->device >= 0 && a->device != emu_run.device))
+            report_access(address, bytes, kind);
+        if (recording())
+            record(address, bytes, kind, a);
+    } else if (in_dynamic(address) || in_arrays(address)) {
+        check_shared(address, bytes, kind);
+    } else if (!is_private(address, bytes, kind)) {
+        report_access(address, bytes, kind);
+    }
+}
+
+bool emu_is_shared(const volatile void *pointer)
+{
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    return emu_run.current && (in_dynamic(address) || in_arrays(address));
+}
+
+bool emu_is_global(const volatile void *pointer)
+{
+    return !emu_is_shared(pointer) && !emu_in_stack(reinterpret_cast<uintptr_t>(pointer));
+}
+
+void emu_assume(bool holds, const char *text, const char *file, int line)
+{
+    if (!holds)
+        emu_report("__builtin_assume(%s) is false at %s:%d", text, file, line);
+}
+
+void emu_trap(const char *text)
+{
+    emu_report("%s", text);
+}

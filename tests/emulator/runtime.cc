@@ -1,0 +1,367 @@
+/* The runtime's calls on devices, kernels and errors. */
+#include "machine.h"
+
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+static std::recursive_mutex &the_lock()
+{
+    static auto *const lock = new std::recursive_mutex;
+    return *lock;
+}
+
+static unsigned depth; /* of calls within calls */
+
+emu_call_scope::emu_call_scope() : lock(the_lock())
+{
+    depth++;
+    emu_install_handlers();
+}
+
+emu_call_scope::~emu_call_scope()
+{
+    if (--depth == 0)
+        emu_close_memory();
+}
+
+static thread_local int current_device;
+static thread_local cudaError_t last_error;
+
+int emu_current_device(void)
+{
+    return current_device;
+}
+
+const void *emu_host_thread(void)
+{
+    return &current_device;
+}
+
+cudaError_t emu_failed(cudaError_t error)
+{
+    if (error != cudaSuccess)
+        last_error = error;
+    return error;
+}
+
+cudaError_t emu_begin_call(emu_call call)
+{
+    const cudaError_t injected = emu_injected(call);
+    if (emu_set.device_count == 0)
+        return emu_failed(cudaErrorNoDevice);
+    return emu_failed(emu_sticky ? emu_sticky : injected);
+}
+
+/* ---- errors -------------------------------------------------------------------------------------------------- */
+
+struct error_text {
+    cudaError_t error;
+    const char *name, *text;
+};
+
+#define TEXT(name, text)                                                                                               \
+    {                                                                                                                  \
+        name, #name, text                                                                                              \
+    }
+static const error_text error_texts[] = {
+    TEXT(cudaSuccess, "no error"),
+    TEXT(cudaErrorInvalidValue, "invalid argument"),
+    TEXT(cudaErrorMemoryAllocation, "out of memory"),
+    TEXT(cudaErrorInitializationError, "initialization error"),
+    TEXT(cudaErrorInvalidConfiguration, "invalid configuration argument"),
+    TEXT(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
+    TEXT(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version"),
+    TEXT(cudaErrorInvalidDeviceFunction, "invalid device function"),
+    TEXT(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+    TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
+    TEXT(cudaErrorNoKernelImageForDevice, "no kernel image is available for execution on the device"),
+    TEXT(cudaErrorECCUncorrectable, "uncorrectable ECC error encountered"),
+    TEXT(cudaErrorInvalidResourceHandle, "invalid resource handle"),
+    TEXT(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
+    TEXT(cudaErrorNotReady, "device not ready"),
+    TEXT(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
+    TEXT(cudaErrorLaunchOutOfResources, "too many resources requested for launch"),
+    TEXT(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
+    TEXT(cudaErrorLaunchFailure, "unspecified launch failure"),
+    TEXT(cudaErrorNotSupported, "operation not supported"),
+    TEXT(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
+    TEXT(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture"),
+    TEXT(cudaErrorStreamCaptureMerge, "operation would result in a merge of separate capture sequences"),
+    TEXT(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began"),
+    TEXT(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work"),
+    TEXT(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream"),
+    TEXT(cudaErrorStreamCaptureImplicit,
+         "operation would make the legacy stream depend on a capturing blocking stream"),
+    TEXT(cudaErrorStreamCaptureWrongThread, "attempt to terminate a thread-local capture sequence from another thread"),
+    TEXT(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream"),
+    TEXT(cudaErrorUnknown, "unknown error"),
+};
+#undef TEXT
+
+static const error_text *find_text(cudaError_t error)
+{
+    for (const error_text &t : error_texts)
+        if (t.error == error)
+            return &t;
+    return nullptr;
+}
+
+extern "C" {
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    const error_text *t = find_text(error);
+    return t ? t->name : "unrecognized error code";
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    const error_text *t = find_text(error);
+    return t ? t->text : "unrecognized error code";
+}
+
+/* A sticky error stays. */
+cudaError_t cudaGetLastError(void)
+{
+    emu_call_scope scope;
+    const cudaError_t error = last_error;
+    last_error = emu_sticky;
+    return error ? error : emu_sticky;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    emu_call_scope scope;
+    return last_error ? last_error : emu_sticky;
+}
+
+/* ---- devices ------------------------------------------------------------------------------------------------- */
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    emu_call_scope scope;
+    *count = emu_set.device_count;
+    return emu_begin_call(EMU_DEVICE);
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    *device = current_device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    if (device < 0 || device >= emu_set.device_count)
+        return emu_failed(cudaErrorInvalidDevice);
+    current_device = device;
+    return cudaSuccess;
+}
+
+static const struct {
+    cudaDeviceAttr attribute;
+    int value;
+} attributes[] = {
+    {cudaDevAttrMaxThreadsPerBlock, 1024},
+    {cudaDevAttrMaxBlockDimX, 1024},
+    {cudaDevAttrMaxBlockDimY, 1024},
+    {cudaDevAttrMaxBlockDimZ, 64},
+    {cudaDevAttrMaxGridDimX, 0x7fffffff},
+    {cudaDevAttrMaxGridDimY, 65535},
+    {cudaDevAttrMaxGridDimZ, 65535},
+    {cudaDevAttrMaxSharedMemoryPerBlock, 48 * 1024},
+    {cudaDevAttrMaxSharedMemoryPerBlockOptin, 227 * 1024},
+    {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 * 1024},
+    {cudaDevAttrWarpSize, 32},
+    {cudaDevAttrMultiProcessorCount, 4},
+    {cudaDevAttrMaxThreadsPerMultiProcessor, 2048},
+    {cudaDevAttrMaxBlocksPerMultiprocessor, 32},
+    {cudaDevAttrMaxRegistersPerBlock, 65536},
+    {cudaDevAttrComputeCapabilityMajor, 9},
+    {cudaDevAttrComputeCapabilityMinor, 0},
+    {cudaDevAttrClockRate, 1000000},
+    {cudaDevAttrMemoryClockRate, 1000000},
+    {cudaDevAttrGlobalMemoryBusWidth, 1024},
+    {cudaDevAttrL2CacheSize, 4 << 20},
+    {cudaDevAttrUnifiedAddressing, 1},
+    {cudaDevAttrManagedMemory, 0},
+    {cudaDevAttrPageableMemoryAccess, 0},
+    {cudaDevAttrPageableMemoryAccessUsesHostPageTables, 0},
+    {cudaDevAttrConcurrentManagedAccess, 0},
+    {cudaDevAttrConcurrentKernels, 1},
+    {cudaDevAttrAsyncEngineCount, 2},
+    {cudaDevAttrCanMapHostMemory, 1},
+    {cudaDevAttrMemoryPoolsSupported, 0},
+    {cudaDevAttrCooperativeLaunch, 0},
+    {cudaDevAttrComputeMode, cudaComputeModeDefault},
+    {cudaDevAttrIntegrated, 0},
+    {cudaDevAttrEccEnabled, 0},
+};
+
+static int attribute(cudaDeviceAttr wanted, bool *known)
+{
+    for (const auto &a : attributes)
+        if (a.attribute == wanted)
+            return *known = true, a.value;
+    *known = false;
+    return 0;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr wanted, int device)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    if (device < 0 || device >= emu_set.device_count)
+        return emu_failed(cudaErrorInvalidDevice);
+    bool known;
+    *value = attribute(wanted, &known);
+    if (!known)
+        emu_report("cudaDeviceGetAttribute: attribute %d is not modelled; add it to runtime.cc", (int)wanted);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    if (device < 0 || device >= emu_set.device_count)
+        return emu_failed(cudaErrorInvalidDevice);
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "emulated device %d", device);
+    p->totalGlobalMem = (size_t)16 << 30;
+    p->major = 9;
+    p->multiProcessorCount = 4;
+    p->warpSize = 32;
+    p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;
+    p->maxThreadsDim[2] = 64;
+    p->maxGridSize[0] = 0x7fffffff;
+    p->maxGridSize[1] = p->maxGridSize[2] = 65535;
+    p->maxThreadsPerMultiProcessor = 2048;
+    p->maxBlocksPerMultiProcessor = 32;
+    p->regsPerBlock = p->regsPerMultiprocessor = 65536;
+    p->sharedMemPerBlock = 48 * 1024;
+    p->sharedMemPerBlockOptin = 227 * 1024;
+    p->sharedMemPerMultiprocessor = 228 * 1024;
+    p->l2CacheSize = 4 << 20;
+    p->memoryBusWidth = 1024;
+    p->unifiedAddressing = p->canMapHostMemory = p->concurrentKernels = 1;
+    return cudaSuccess;
+}
+
+/* ---- kernels ------------------------------------------------------------------------------------------------- */
+
+static std::map<const void *, size_t> &dynamic_limits()
+{
+    static auto *const all = new std::map<const void *, size_t>;
+    return *all;
+}
+
+static size_t dynamic_limit(const void *function)
+{
+    auto found = dynamic_limits().find(function);
+    return found == dynamic_limits().end() ? 48 * 1024 : found->second;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute wanted, int value)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    if (wanted == cudaFuncAttributeMaxDynamicSharedMemorySize) {
+        if (value < 0 || value > 227 * 1024)
+            return emu_failed(cudaErrorInvalidValue);
+        dynamic_limits()[function] = (size_t)value;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *function)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    memset(a, 0, sizeof *a);
+    a->maxThreadsPerBlock = (int)emu_launch_bounds(function);
+    a->maxDynamicSharedSizeBytes = (int)dynamic_limit(function);
+    a->numRegs = 32;
+    a->ptxVersion = a->binaryVersion = 90;
+    return cudaSuccess;
+}
+
+/* By threads alone, as for a kernel of few registers. */
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *function, int threads,
+                                                                   size_t, unsigned)
+{
+    EMU_BEGIN(EMU_DEVICE)
+    if (threads <= 0 || (unsigned)threads > emu_launch_bounds(function))
+        return emu_failed(cudaErrorInvalidValue);
+    *blocks = 2048 / threads > 32 ? 32 : 2048 / threads;
+    return cudaSuccess;
+}
+
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int threads, size_t bytes)
+{
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, bytes, 0);
+}
+
+/* Arguments as pointers do not tell their types. */
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *, const void *function, void **)
+{
+    emu_report("%s was launched from a file that was compiled without shim.h", emu_kernel_name(function));
+}
+
+cudaError_t cudaLaunchKernel(const void *function, dim3, dim3, void **arguments, size_t, cudaStream_t)
+{
+    return cudaLaunchKernelExC(nullptr, function, arguments);
+}
+}
+
+static cudaError_t check_launch(const cudaLaunchConfig_t *c, const void *function)
+{
+    const dim3 g = c->gridDim, b = c->blockDim;
+    const uint64_t threads = (uint64_t)b.x * b.y * b.z;
+    if (g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffff || g.y > 65535 || g.z > 65535)
+        return cudaErrorInvalidConfiguration;
+    if (threads == 0 || b.x > 1024 || b.y > 1024 || b.z > 64 || threads > 1024)
+        return cudaErrorInvalidConfiguration;
+    if (threads > emu_launch_bounds(function))
+        return cudaErrorLaunchOutOfResources;
+    if (c->dynamicSmemBytes > dynamic_limit(function))
+        return cudaErrorInvalidValue;
+    for (unsigned i = 0; i < c->numAttrs; i++)
+        if (c->attrs[i].id == cudaLaunchAttributeClusterDimension || c->attrs[i].id == cudaLaunchAttributeCooperative)
+            return cudaErrorNotSupported;
+    return cudaSuccess;
+}
+
+cudaError_t emu_launch(const emu_launch_request &request)
+{
+    const std::shared_ptr<void> closure(request.closure, request.destroy);
+    EMU_BEGIN(EMU_LAUNCH)
+    EMU_FIND_STREAM(request.config->stream)
+    if (cudaError_t error = check_launch(request.config, request.function))
+        return emu_failed(error);
+    if (stream->device != emu_current_device())
+        return emu_failed(cudaErrorInvalidResourceHandle);
+    emu_work work = {};
+    work.kind = EMU_KERNEL;
+    work.kernel = {request.function,
+                   request.config->gridDim,
+                   request.config->blockDim,
+                   request.config->dynamicSmemBytes,
+                   request.run,
+                   closure,
+                   request.closure_bytes};
+    if (!stream->capture)
+        emu_count_launch(request.function);
+    return emu_failed(emu_enqueue(stream, work));
+}

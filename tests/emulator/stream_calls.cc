@@ -1,0 +1,93 @@
+/* The runtime's calls on streams. */
+#include "machine.h"
+
+extern "C" {
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int)
+{
+    EMU_BEGIN(EMU_STREAM)
+    if (!out || (flags & ~(unsigned)cudaStreamNonBlocking))
+        return emu_failed(cudaErrorInvalidValue);
+    *out = reinterpret_cast<cudaStream_t>(emu_make_stream(emu_current_device(), flags, false));
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags)
+{
+    return cudaStreamCreateWithPriority(out, flags, 0);
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *out)
+{
+    return cudaStreamCreateWithPriority(out, cudaStreamDefault, 0);
+}
+
+/* Work that is left is still done when something waits for it. */
+cudaError_t cudaStreamDestroy(cudaStream_t handle)
+{
+    EMU_BEGIN(EMU_STREAM)
+    EMU_FIND_STREAM(handle)
+    if (stream->legacy || handle == cudaStreamPerThread)
+        return emu_failed(cudaErrorInvalidResourceHandle);
+    stream->destroyed = true;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned *flags)
+{
+    EMU_BEGIN(EMU_STREAM)
+    EMU_FIND_STREAM(handle)
+    *flags = stream->flags;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamGetDevice(cudaStream_t handle, int *device)
+{
+    EMU_BEGIN(EMU_STREAM)
+    EMU_FIND_STREAM(handle)
+    *device = stream->device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t handle)
+{
+    EMU_BEGIN(EMU_WAIT)
+    EMU_FIND_STREAM(handle)
+    if (cudaError_t error = emu_forbid_capture(stream))
+        return emu_failed(error);
+    emu_wait_for_stream(stream);
+    return emu_failed(emu_sticky);
+}
+
+/* Runs one operation, so that polling comes to an end. */
+cudaError_t cudaStreamQuery(cudaStream_t handle)
+{
+    EMU_BEGIN(EMU_WAIT)
+    EMU_FIND_STREAM(handle)
+    if (cudaError_t error = emu_forbid_capture(stream))
+        return emu_failed(error);
+    if (!emu_step_stream(stream))
+        return emu_failed(emu_sticky);
+    return cudaErrorNotReady;
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    EMU_BEGIN(EMU_WAIT)
+    if (cudaError_t error = emu_forbid_any_capture(true))
+        return emu_failed(error);
+    emu_wait_for_device(emu_current_device());
+    return emu_failed(emu_sticky);
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void *argument)
+{
+    EMU_BEGIN(EMU_STREAM)
+    EMU_FIND_STREAM(handle)
+    emu_work work = {};
+    work.kind = EMU_HOST_FUNCTION;
+    work.function = function;
+    work.argument = argument;
+    return emu_failed(emu_enqueue(stream, work));
+}
+}
