@@ -41,10 +41,11 @@ static void print_cpu(const fopt_device_info *info)
 static bool print_devices(fopt_device_kind kind)
 {
     int count;
+    fopt_device_info none = {.size = sizeof none};
     if (fopt_device_count(kind, &count) != FOPT_OK)
         return false;
-    if (count == 0)
-        printf("%s: none\n", kind == FOPT_CPU ? "cpu" : "cuda");
+    if (count == 0 && fopt_device_query((fopt_device){kind, 0}, &none) != FOPT_OK)
+        printf("%s: none: %s\n", kind == FOPT_CPU ? "cpu" : "cuda", fopt_last_error()); /* which says why */
     for (int index = 0; index < count; ++index) {
         fopt_device_info info = {.size = sizeof info};
         if (fopt_device_query((fopt_device){kind, index}, &info) != FOPT_OK)
@@ -52,7 +53,9 @@ static bool print_devices(fopt_device_kind kind)
         if (kind == FOPT_CPU)
             print_cpu(&info);
         else
-            printf("cuda %d: %s\n", index, info.name);
+            printf("cuda %d: %s, compute capability %d.%d, %d multiprocessors, %.1f GiB\n", index, info.name,
+                   info.compute_major, info.compute_minor, info.multiprocessors,
+                   (double)info.memory_bytes / (1u << 30));
     }
     return true;
 }

@@ -33,7 +33,7 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
     (void)threads; /* without OpenMP */
     /* Static: each thread then streams through memory of its own. */
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && count > 1)
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 #endif
     for (size_t i = 0; i < count; i++)
         function(argument, i);
@@ -159,6 +159,10 @@ static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint
     if (t.chunk_count == 0)
         return FOPT_OK;
     int threads = config->threads;
+    if (t.chunk_count == 1) {
+        run_chunk(&t, 0); /* here and now: no other thread need be woken for it */
+        return FOPT_OK;
+    }
     int result = config->parallel_for ? config->parallel_for(config->parallel_context, t.chunk_count, run_chunk, &t)
                                       : openmp_for(&threads, t.chunk_count, run_chunk, &t);
     if (result != 0)

@@ -206,7 +206,7 @@ static fopt_status check_optimizer(const fopt_optimizer *o)
 static fopt_status check_index(const char *what, size_t index, size_t count)
 {
     if (index >= count)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, but the optimizer has %zu", what, index, count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, but the optimizer has %zu of them", what, index, count);
     return FOPT_OK;
 }
 

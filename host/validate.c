@@ -21,7 +21,8 @@ static fopt_status check_size(const void *sized, size_t known, const char *what)
 {
     size_t size = size_of(sized);
     if (size < known || size > LARGEST_STRUCT || size % sizeof(size_t) != 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be sizeof the struct, %zu here", what, size, known);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be the sizeof of its type, %zu here", what, size,
+                           known);
     return FOPT_OK;
 }
 
@@ -199,9 +200,11 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown", label, group->flags,
                            refused);
     const char *problem = rule->check(group);
-    if (problem)
+    if (problem && rule->hyperparameters & FOPT_I_DAMPENING)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x, momentum %.9g, dampening %.9g)", label,
                            problem, group->flags, group->momentum, group->dampening);
+    if (problem)
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x)", label, problem, group->flags);
     return FOPT_OK;
 }
 
@@ -225,7 +228,7 @@ fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group
 {
     const fopt_i_label label = group_label(index);
     if (!from)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL", label.text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "the description of %s is NULL", label.text);
     fopt_status status = fopt_i_read_struct(&group->value, from, sizeof group->value, label.text);
     if (status)
         return status;
@@ -306,15 +309,16 @@ static fopt_status check_shard(const fopt_tensor *t, const char *label)
     if (t->count > SIZE_MAX - t->first_element)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, too large for a count of %zu", label,
                            t->first_element, t->count);
-    if (t->full_count == 0)
-        return FOPT_OK;
-    if (t->first_element > t->full_count || t->count > t->full_count - t->first_element)
+    const size_t full_count = t->full_count > 0 ? t->full_count : t->first_element + t->count;
+    if (t->first_element > full_count || t->count > full_count - t->first_element)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: full_count is %zu, less than first_element %zu + count %zu", label,
                            t->full_count, t->first_element, t->count);
-    if (t->count % FOPT_I_TILE != 0 && t->count < t->full_count - t->first_element)
+    if (t->count % FOPT_I_TILE != 0 && t->count < full_count - t->first_element)
         return fopt_i_fail(FOPT_ERR_ARGUMENT,
                            "%s: count is %zu, but a shard that is not the last must be a multiple of %d", label,
                            t->count, FOPT_I_TILE);
+    if (t->global_id == 0 && (t->first_element > 0 || full_count > t->count))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: global_id is 0, but a shard must say of which tensor it is", label);
     return FOPT_OK;
 }
 

@@ -33,6 +33,7 @@
  *  - more than one of FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM, or one of them with dampening;
  *  - one of them, or dampening, without momentum;
  *  - FOPT_ADAMW without FOPT_DECOUPLED_DECAY, which is FOPT_ADAM;
+ *  - beta1, beta2 and eps all 0, or alpha and eps: a group that fopt_group_init() has not seen;
  *  - adding or removing state arrays after creation (fopt_set_group).
  * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads; 2^53 steps.
  */
@@ -233,7 +234,7 @@ typedef struct fopt_tensor {
     size_t group; /* index into the groups */
 
     /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. */
-    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1) */
+    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1); a shard must have one */
     size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
 } fopt_tensor;
@@ -248,8 +249,9 @@ typedef struct fopt_allocator {
 } fopt_allocator;
 
 /* Calls function(argument, i) once for each i in [0, count), on any threads and in any order, and returns 0 when all
- * have returned. Anything else than 0 means that some may not have been called: the step then fails with
- * FOPT_ERR_DEVICE, and the optimizer is broken. */
+ * have returned. Anything else than 0 means that some may not have been called: the library's call then fails with
+ * FOPT_ERR_DEVICE, and if it was fopt_step(), the optimizer is broken. fopt_create(), fopt_step(), fopt_zero_grads()
+ * and fopt_update() call it where there is work for more than one thread: an index is 16,384 elements. */
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
                                  void *argument);
 
@@ -339,7 +341,8 @@ typedef struct fopt_array {
  * negative second moment. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
 
-/* A tensor's step count: how many steps it has made. Set it, and the state, to resume. 0 <= step <= 2^53. */
+/* A tensor's step count: how many steps it has made, from 0 to 2^53. To resume, create an optimizer with the same
+ * groups, seed and identities of tensors, and set state and step counts. */
 FOPT_API fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
 FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
 

@@ -146,6 +146,11 @@ Test(allocation, other_failures_leak_nothing)
     m.tensors[ADAM].param = m.tensors[SGD].param;
     expect_failure(FOPT_ERR_ARGUMENT, "overlaps");
     use_books();
+    static float large[300000], gradient[300000]; /* small states are zeroed without other threads */
+    m.tensors[ADAM].param = large;
+    m.tensors[ADAM].grad = gradient;
+    m.tensors[ADAM].count = 300000;
+    m.tensors[ADAM].param_format = m.tensors[ADAM].grad_format = FOPT_F32;
     m.config.parallel_for = refuses;
     expect_failure(FOPT_ERR_DEVICE, "config.parallel_for returned 1");
 }

@@ -108,7 +108,7 @@ static const error_row rows[] = {
      UNSUPPORTED, "group#*FOPT_EMA_MOMENTUM*FOPT_CLASSIC_MOMENTUM*exclude*0x18"},
     {SET(double, groups[SGD].dampening, 0.5), WITH_GROUP, SGD, UNSUPPORTED, "group#*dampening*momentum above 0*0.5"},
     {SET(unsigned, groups[ADAMW].flags, 0), WITH_GROUP, ADAMW, UNSUPPORTED,
-     "group#*FOPT_ADAMW without FOPT_DECOUPLED_DECAY"},
+     "group#*adamw needs FOPT_DECOUPLED_DECAY*0x0"},
 
     /* Tensors. */
     {SET(size_t, tensors[1].size, sizeof(fopt_tensor) + 8), LISTS, 1, ARGUMENT,
@@ -140,6 +140,7 @@ static const error_row rows[] = {
      "tensor#: first_element is 18446744073709551360*700"},
     {SET(size_t, tensors[ADAM].full_count, 1), DESCRIBED, ADAM, ARGUMENT, "tensor#: full_count is 1,*count 700"},
     {SET(size_t, tensors[ADAM].full_count, 701), DESCRIBED, ADAM, ARGUMENT, "tensor#: count is 700*not the last*256"},
+    {SET(size_t, tensors[ADAM].first_element, 256), DESCRIBED, ADAM, ARGUMENT, "tensor#: global_id is 0*shard"},
 
     /* The states of fopt_update(). */
     {SET(void *, states[1].data, NULL), UPDATE, ADAM, ARGUMENT, "tensor#*states[1]*NULL*exp_avg_sq"},

@@ -139,3 +139,19 @@ Test(errors_groups, state_formats)
         }
     refuse_close();
 }
+
+/* The style in which every other struct is filled, and a NaN at the first gradient of zero. */
+Test(errors_groups, fopt_group_init_forgotten)
+{
+    static float param[1], gradient[1];
+    const fopt_tensor tensor = {.size = sizeof tensor, .param = param, .grad = gradient, .count = 1};
+    const fopt_rule rules[] = {FOPT_RMSPROP, FOPT_ADAM, FOPT_ADAMW};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        fopt_group group = {.size = sizeof group, .rule = rules[i], .lr = 0.1};
+        if (rules[i] == FOPT_ADAMW)
+            group.flags = FOPT_DECOUPLED_DECAY;
+        fopt_optimizer *optimizer;
+        cr_expect_eq(fopt_create(NULL, &group, 1, &tensor, 1, &optimizer), FOPT_ERR_UNSUPPORTED);
+        cr_expect(mentions(fopt_last_error(), "group 0: *eps*0: fopt_group_init() sets them"), "%s", fopt_last_error());
+    }
+}

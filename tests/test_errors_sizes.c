@@ -161,7 +161,7 @@ Test(errors_sizes, impossible)
         const size_t bad[] = {0, 1, known - 8, known - 1, known + 1, known + 4, LARGEST + 8, SIZE_MAX - 7, SIZE_MAX};
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             char words[128];
-            snprintf(words, sizeof words, "%s.size is %zu, must be sizeof the struct, %zu here", s->name, bad[i],
+            snprintf(words, sizeof words, "%s.size is %zu, must be the sizeof of its type, %zu here", s->name, bad[i],
                      known);
             lay_out(memory, s, bad[i], known);
             expect_refused(s, memory, FOPT_ERR_ARGUMENT, words);

@@ -56,8 +56,8 @@ static const textbook_example examples[] = {
     /* m = 0.5 * 8 = 4, v = 0.01 * 64 = 0.8^2, u = 0.1 * 4 / 0.8 */
     {{.rule = FOPT_ADAM, .beta1 = 0.5, .beta2 = 0.99, .flags = FOPT_NO_BIAS_CORRECTION}, {3.5}},
     /* m = g, v = g^2: always lr. With AMSGrad x stays 64, u = 0.1 * 7.8 / 8. */
-    {{.rule = FOPT_ADAM}, {3.9, 3.8}},
-    {{.rule = FOPT_ADAM, .flags = FOPT_AMSGRAD}, {3.9, 3.8025}},
+    {{.rule = FOPT_ADAM, .eps = 1e-12}, {3.9, 3.8}},
+    {{.rule = FOPT_ADAM, .eps = 1e-12, .flags = FOPT_AMSGRAD}, {3.9, 3.8025}},
     /* u = 0.1 + 0.1 * 0.5 * 4; but coupled decay vanishes in g / |g| */
     {{.rule = FOPT_ADAMW,
       .flags = FOPT_DECOUPLED_DECAY,

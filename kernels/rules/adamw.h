@@ -22,8 +22,8 @@ static inline unsigned fopt_i_adamw_kinds(const fopt_group *group)
 
 static inline const char *fopt_i_adamw_check(const fopt_group *group)
 {
-    return group->flags & FOPT_DECOUPLED_DECAY ? NULL
-                                               : "FOPT_ADAMW without FOPT_DECOUPLED_DECAY is FOPT_ADAM: say which";
+    return group->flags & FOPT_DECOUPLED_DECAY ? fopt_i_adam_check(group)
+                                               : "adamw needs FOPT_DECOUPLED_DECAY, which fopt_group_init() sets";
 }
 
 #endif

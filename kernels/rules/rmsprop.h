@@ -68,10 +68,10 @@ static inline unsigned fopt_i_rmsprop_kinds(const fopt_group *group)
     return kinds;
 }
 
+/* Without both, every gradient of zero would be 0 / 0: nobody means that. */
 static inline const char *fopt_i_rmsprop_check(const fopt_group *group)
 {
-    (void)group;
-    return NULL;
+    return group->alpha == 0 && group->eps == 0 ? "alpha and eps are both 0: fopt_group_init() sets them" : NULL;
 }
 
 #endif
