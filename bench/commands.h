@@ -3,6 +3,7 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
+int bench_command(int argc, char **argv);
 int info_command(int argc, char **argv);
 int train_command(int argc, char **argv);
 

@@ -3,11 +3,11 @@
 #include "mlp.h"
 #include "options.h"
 #include "splitmix.h"
+#include "stopwatch.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 _Static_assert((int)MLP_INPUTS == (int)DATASET_PIXELS, "the network reads the digits");
@@ -25,13 +25,6 @@ typedef struct trainer {
     uint8_t labels[BATCH];
     double step_seconds;
 } trainer;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void describe_groups(const engine_rule *rule, fopt_group *groups)
 {
@@ -119,9 +112,9 @@ static fopt_status train_batch(trainer *t, const dataset *data, size_t first, do
     *loss += mlp_loss(&t->net, t->labels, rows);
     mlp_backward(&t->net, t->pixels[0], rows);
 
-    const double start = now();
+    const double start = stopwatch();
     status = fopt_step(t->optimizer, NULL, NULL);
-    t->step_seconds += now() - start;
+    t->step_seconds += stopwatch() - start;
     return status;
 }
 
@@ -130,7 +123,7 @@ static fopt_status train(trainer *t, const dataset *data, engine_run *run)
     const bool progress = isatty(STDERR_FILENO);
     for (size_t i = 0; i < DATASET_TRAINING; ++i)
         t->order[i] = i;
-    const double start = now();
+    const double start = stopwatch();
     fopt_status status = FOPT_OK;
     for (size_t epoch = 0; epoch < run->epochs && status == FOPT_OK; ++epoch) {
         double loss = 0.0;
@@ -144,7 +137,7 @@ static fopt_status train(trainer *t, const dataset *data, engine_run *run)
             fprintf(stderr, "\r%s, seed %llu: epoch %zu of %zu, loss %.4f\033[K", run->rule->name,
                     (unsigned long long)run->seed, epoch + 1, run->epochs, run->losses[epoch]);
     }
-    run->step_share = t->step_seconds / (now() - start);
+    run->step_share = t->step_seconds / (stopwatch() - start);
     if (progress)
         fputs("\r\033[K", stderr); /* clears the line */
     return status;

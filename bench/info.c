@@ -1,4 +1,5 @@
 #include "commands.h"
+#include "compiler.h"
 #include "fusedopt.h"
 #include "gemm.h"
 #include "options.h"
@@ -6,14 +7,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#if defined(__clang__)
-#define COMPILER "clang " __clang_version__
-#elif defined(__GNUC__)
-#define COMPILER "gcc " __VERSION__
-#else
-#define COMPILER "unknown"
-#endif
 
 #ifdef FUSEDOPT_HAVE_OPENMP /* what the library was built with */
 #define OPENMP "yes"

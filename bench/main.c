@@ -12,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"bench", bench_command, "time the step against what the memory can do"},
     {"info", info_command, "what this build and this machine offer"},
     {"train", train_command, "train a small network with each rule and compare"},
 };

@@ -32,6 +32,16 @@ bool parse_count(const char *command, const char *option, const char *text, size
     return false;
 }
 
+bool parse_device(const char *command, const char *text, fopt_device *device)
+{
+    if (strcmp(text, "cpu") != 0 && strcmp(text, "cuda") != 0) {
+        complain(command, "--device: '%s' is neither cpu nor cuda", text);
+        return false;
+    }
+    *device = (fopt_device){strcmp(text, "cuda") == 0 ? FOPT_CUDA : FOPT_CPU, 0};
+    return true;
+}
+
 bool no_more_arguments(int argc, char **argv)
 {
     if (optind == argc)

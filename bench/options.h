@@ -2,6 +2,8 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
+#include "fusedopt.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,6 +15,9 @@ __attribute__((format(printf, 2, 3))) void complain(const char *command, const c
 
 /* Reads an option's value as a decimal integer of low..high. Complains and returns false if it is anything else. */
 bool parse_count(const char *command, const char *option, const char *text, size_t low, size_t high, size_t *value);
+
+/* Reads "cpu" or "cuda". Complains and returns false if it is anything else. */
+bool parse_device(const char *command, const char *text, fopt_device *device);
 
 /* After getopt_long(): complains and returns false if there are arguments that are no options. */
 bool no_more_arguments(int argc, char **argv);

@@ -1,14 +1,11 @@
 #include "report.h"
 
+#include "gnuplot.h"
 #include "options.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static double final_loss(const engine_run *run)
 {
@@ -95,14 +92,6 @@ bool report_json(const char *command, const char *path, const engine_run *runs, 
     return !failed;
 }
 
-bool report_can_plot(const char *command)
-{
-    if (system("gnuplot --version >/dev/null 2>&1") == 0)
-        return true;
-    complain(command, "--plot needs the program gnuplot, which cannot be run");
-    return false;
-}
-
 /* One curve of inline data: the mean loss of a rule's runs, epoch by epoch. */
 static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
 {
@@ -117,17 +106,10 @@ static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
 
 bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds)
 {
-    /* A path in the environment needs no quoting for the shell. If gnuplot dies, pclose() tells; SIGPIPE would end us.
-     */
-    signal(SIGPIPE, SIG_IGN);
-    setenv("FUSEDOPT_PLOT", path, 1);
-    FILE *gnuplot = popen("gnuplot >\"$FUSEDOPT_PLOT\"", "w");
-    if (!gnuplot) {
-        complain(command, "cannot start gnuplot: %s", strerror(errno));
+    FILE *gnuplot = gnuplot_open(command, path, 800, 500);
+    if (!gnuplot)
         return false;
-    }
     fprintf(gnuplot,
-            "set terminal svg size 800,500 background 'white'\n"
             "set xlabel 'epoch'\n"
             "set ylabel 'mean training loss'\n"
             "set xrange [0:%zu]\n"
@@ -140,9 +122,5 @@ bool report_plot(const char *command, const char *path, const engine_run *runs, 
     fputc('\n', gnuplot);
     for (size_t first = 0; first < run_count; first += seeds)
         send_curve(gnuplot, &runs[first], seeds);
-    if (pclose(gnuplot) != 0) {
-        complain(command, "gnuplot could not write %s", path);
-        return false;
-    }
-    return true;
+    return gnuplot_close(command, gnuplot, path);
 }

@@ -16,7 +16,4 @@ void report_table_row(const engine_run *runs, size_t seeds);
 bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count);
 bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds);
 
-/* Whether report_plot() will find gnuplot; complains if not. */
-bool report_can_plot(const char *command);
-
 #endif

@@ -2,6 +2,7 @@
 #include "dataset.h"
 #include "engine.h"
 #include "fusedopt.h"
+#include "gnuplot.h"
 #include "options.h"
 #include "report.h"
 
@@ -66,16 +67,6 @@ static bool choose_rule(const char *command, const char *name, train_options *ch
     return false;
 }
 
-static bool choose_device(const char *command, const char *name, fopt_device *device)
-{
-    if (strcmp(name, "cpu") != 0 && strcmp(name, "cuda") != 0) {
-        complain(command, "--device: '%s' is neither cpu nor cuda", name);
-        return false;
-    }
-    *device = (fopt_device){strcmp(name, "cuda") == 0 ? FOPT_CUDA : FOPT_CPU, 0};
-    return true;
-}
-
 /* Returns whether to go on; if not, *status is the exit status. */
 static bool read_options(int argc, char **argv, train_options *chosen, int *status)
 {
@@ -99,7 +90,7 @@ static bool read_options(int argc, char **argv, train_options *chosen, int *stat
             good = parse_count(argv[0], "--seeds", optarg, 1, 10000, &chosen->seeds);
             break;
         case 'd':
-            good = choose_device(argv[0], optarg, &chosen->device);
+            good = parse_device(argv[0], optarg, &chosen->device);
             break;
         case 'j':
             chosen->json_path = optarg;
@@ -130,7 +121,7 @@ static bool can_start(const char *command, const train_options *chosen)
         return false;
     }
     return (!chosen->json_path || can_write(command, chosen->json_path)) &&
-           (!chosen->plot_path || (report_can_plot(command) && can_write(command, chosen->plot_path)));
+           (!chosen->plot_path || (gnuplot_there(command) && can_write(command, chosen->plot_path)));
 }
 
 /* Trains each chosen rule with each seed, printing the table as it goes. */

@@ -56,7 +56,7 @@ refused() {
 }
 
 run --help
-[ "$status" -eq 0 ] && grep -q 'train' out
+[ "$status" -eq 0 ] && grep -q 'train' out && grep -q 'bench' out
 report $? "--help lists the commands"
 
 run --version
@@ -158,6 +158,67 @@ if command -v gnuplot >/dev/null; then
     report $? "train --plot draws an SVG"
 else
     skip "train --plot draws an SVG" "no gnuplot"
+fi
+
+run bench --help
+[ "$status" -eq 0 ] && grep -qe '--shapes' out && grep -q 'resnet50' out
+report $? "bench --help lists the options and the sets of shapes"
+refused 2 "'magic' is none of sgd" bench --rule magic
+refused 2 "'cube' is none of flat" bench --shapes cube
+for formats in f32 f32/f32 f32/f32/f32/f32 f64/f32/f32 /f32/f32; do
+    refused 2 "'$formats' is not PARAM/GRAD/STATE" bench --formats $formats
+done
+for params in 1023 2^9 2^10.. 2^12..2^10 2^10,, -1024 1e6 2^99; do
+    refused 2 "'$params' is not a list of sizes" bench --params $params
+done
+refused 2 "'0' is not an integer from 1" bench --repeat 0
+refused 2 "'65' is not an integer from 1 to 64" bench --scale 65
+refused 2 "'tpu' is neither cpu nor cuda" bench --device tpu
+refused 1 "cannot store moments" bench --params 1024 --formats f32/f32/f32 --formats f32/f32/f16
+refused 1 "cannot write absent/results.json" bench --json absent/results.json
+if [ "$cuda_absent" -eq 0 ]; then
+    refused 1 "CUDA" bench --device cuda
+else
+    skip "bench --device cuda is refused" "this machine has a CUDA device"
+fi
+
+run bench --quick --repeat 3 --rule sgd --rule adam --params 1024,2^12..2^15 --formats f32/f32/f32 \
+    --formats bf16/f16/bf16 --json bench.json
+[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^roof' out
+report $? "bench prints a row for each combination"
+run bench --repeat 3 --shapes small --json small.json
+report "$status" "bench times ten thousand tensors"
+if python3 -c 'import json' 2>/dev/null; then
+    json_holds bench.json '{row["params"] for row in rows} == {1024, 4096, 16384}
+        and all(row["samples"] == 3 and row["launches"] == 0 and row["tensors"] == 1 and row["gb_per_s"] > 0
+                and 0 < row["ns_per_param"] and 0 < row["roof_fraction"] and row["host_us"] > 0 and row["spread"] >= 0
+                and row["shape_set"] == "flat" and row["grad_dtype"] in ("f32", "f16") for row in rows)
+        and {row["engine"] for row in rows} >= {"fusedopt", "loop"}'
+    report $? "the rows of bench have the fields"
+    json_holds bench.json 'all(abs(row["ns_per_param"] * row["gb_per_s"] - row["bytes_per_param"]) < 1e-6 for row in rows)
+        and {(row["rule"], row["param_dtype"], row["state_format"]): row["bytes_per_param"] for row in rows}
+            == {("sgd", "f32", "none"): 12, ("sgd", "bf16", "none"): 6, ("adam", "f32", "f32"): 28,
+                ("adam", "bf16", "bf16"): 14}'
+    report $? "bench counts the bytes that a step must move"
+    json_holds small.json 'rows[0]["tensors"] == 10000 and 64 <= rows[0]["params"] / 10000 <= 4096
+        and "ns_per_tensor" in rows[0]'
+    report $? "bench tells what a small tensor costs"
+    python3 -c 'import json; file = json.load(open("bench.json"))
+assert set(file) == {"machine", "device", "compiler", "versions", "commit", "roofs", "rows"}, set(file)
+assert all(roof["copy_gb_per_s"] > 0 and roof["stream_gb_per_s"] > 0 for roof in file["roofs"])' 2>err
+    report $? "the JSON file of bench tells of the machine"
+else
+    for text in "the rows of bench have the fields" "bench counts the bytes that a step must move" \
+        "bench tells what a small tensor costs" "the JSON file of bench tells of the machine"; do
+        skip "$text" "no python3 to read it"
+    done
+fi
+if command -v gnuplot >/dev/null; then
+    run bench --repeat 3 --params 2^10..2^14 --plot bench.svg
+    [ "$status" -eq 0 ] && grep -q 'fusedopt' bench.svg && grep -q 'roof' bench.svg && [ ! -s err ]
+    report $? "bench --plot draws an SVG"
+else
+    skip "bench --plot draws an SVG" "no gnuplot"
 fi
 
 echo "1..$count"

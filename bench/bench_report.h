@@ -1,0 +1,25 @@
+/* What the command bench tells: a table on stdout, a JSON file, a plot. */
+#ifndef BENCH_REPORT_H
+#define BENCH_REPORT_H
+
+#include "measure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct bench_entry {
+    measure_case what;
+    measure_result result;
+} bench_entry;
+
+void bench_table_head(void);
+void bench_table_rows(const bench_entry *entry);
+
+/* Says what the marks in the table mean that it had. */
+void bench_table_foot(const bench_entry *entries, size_t count);
+
+/* After a failure these complain, as `command` (options.h), and return false. */
+bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
+bool bench_plot(const char *command, const char *path, const bench_entry *entries, size_t count);
+
+#endif

@@ -1,0 +1,326 @@
+#include "measure.h"
+
+#include "memory.h"
+#include "numbers.h"
+#include "options.h"
+#include "peers.h"
+#include "stopwatch.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- what is timed ------------------------------------------------------------------------------------------- */
+
+typedef struct subject {
+    const measure_case *what;
+    fopt_device device;
+    void *param, *grad;
+    fopt_tensor *tensors;
+    fopt_optimizer *optimizer, *flat; /* of the tensors, and of one of as many elements, if they are several */
+    peers_tensor *peer_tensors;       /* NULL: the peers do not know the case */
+    float *scratch;
+    peers_model loop, blas;
+    memory_roof roof, others; /* others: to empty the caches, where the arrays could stay in them */
+    size_t state_bytes, total_bytes;
+} subject;
+
+enum { INDEX_PARAM = 1, INDEX_GRAD, INDEX_SCRATCH };
+
+/* Each tensor begins at a multiple of 64 elements, as if allocated for itself. */
+static size_t padded(size_t count)
+{
+    return (count + 63) / 64 * 64;
+}
+
+/* Drawing them all would take longer than the measurement. */
+static bool fill(fopt_device device, fopt_format format, void *array, size_t count)
+{
+    enum { BLOCK = 1 << 16 };
+    const size_t bytes = numbers_bytes(format);
+    void *block = malloc(BLOCK * bytes);
+    if (!block)
+        return false;
+    splitmix random = {1};
+    for (size_t i = 0; i < BLOCK; ++i)
+        numbers_set(format, block, i, numbers_ordinary(format, &random));
+    bool good = true;
+    for (size_t i = 0; i < count && good; i += BLOCK)
+        good = memory_write(device, (char *)array + i * bytes, block, (count - i < BLOCK ? count - i : BLOCK) * bytes);
+    free(block);
+    return good;
+}
+
+static bool allocate(subject *s)
+{
+    const measure_case *what = s->what;
+    size_t elements = 0;
+    for (size_t i = 0; i < what->shapes.tensors; ++i)
+        elements += padded(what->shapes.counts[i]);
+    s->param = memory_new(s->device, elements * numbers_bytes(what->param), INDEX_PARAM);
+    s->grad = memory_new(s->device, elements * numbers_bytes(what->grad), INDEX_GRAD);
+    s->tensors = what->shapes.tensors > 0 ? calloc(what->shapes.tensors, sizeof *s->tensors) : NULL;
+    return s->param && s->grad && s->tensors && fill(s->device, what->param, s->param, elements) &&
+           fill(s->device, what->grad, s->grad, elements);
+}
+
+static fopt_status create(subject *s)
+{
+    const measure_case *what = s->what;
+    const fopt_config config = {.size = sizeof config, .device = s->device};
+    size_t begin = 0;
+    for (size_t i = 0; i < what->shapes.tensors; ++i) {
+        s->tensors[i] = (fopt_tensor){.size = sizeof *s->tensors,
+                                      .param = (char *)s->param + begin * numbers_bytes(what->param),
+                                      .grad = (char *)s->grad + begin * numbers_bytes(what->grad),
+                                      .count = what->shapes.counts[i],
+                                      .param_format = what->param,
+                                      .grad_format = what->grad};
+        begin += padded(what->shapes.counts[i]);
+    }
+    fopt_sizes sizes = {.size = sizeof sizes};
+    fopt_status status = fopt_query_sizes(&config, &what->group, 1, s->tensors, what->shapes.tensors, &sizes);
+    s->state_bytes = sizes.state_bytes;
+    s->total_bytes = what->shapes.params * (numbers_bytes(what->param) + numbers_bytes(what->grad)) + sizes.state_bytes;
+    if (status == FOPT_OK)
+        status = fopt_create(&config, &what->group, 1, s->tensors, what->shapes.tensors, &s->optimizer);
+    if (status == FOPT_OK && what->shapes.tensors > 1) {
+        fopt_tensor whole = s->tensors[0];
+        whole.count = what->shapes.params;
+        status = fopt_create(&config, &what->group, 1, &whole, 1, &s->flat);
+    }
+    return status;
+}
+
+/* The peers work on the same arrays as the library, its state included. Returns false if memory is lacking. */
+static bool describe_peers(subject *s)
+{
+    const measure_case *what = s->what;
+    size_t largest = 0;
+    for (size_t i = 0; i < what->shapes.tensors; ++i)
+        largest = what->shapes.counts[i] > largest ? what->shapes.counts[i] : largest;
+    if (s->device.kind != FOPT_CPU || what->param != FOPT_F32 || what->grad != FOPT_F32 || !peers_know(&what->group) ||
+        largest == 0 || largest > PEERS_LARGEST)
+        return true;
+
+    s->scratch = memory_new(s->device, largest * sizeof *s->scratch, INDEX_SCRATCH);
+    s->peer_tensors = calloc(what->shapes.tensors, sizeof *s->peer_tensors);
+    if (!s->scratch || !s->peer_tensors)
+        return false;
+    for (size_t i = 0; i < what->shapes.tensors; ++i) {
+        const fopt_tensor *tensor = &s->tensors[i];
+        s->peer_tensors[i] = (peers_tensor){.param = tensor->param, .grad = tensor->grad, .count = tensor->count};
+        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; ++kind) {
+            fopt_array view = {.size = sizeof view};
+            fopt_state(s->optimizer, i, kind, &view);
+            s->peer_tensors[i].state[kind] = view.data;
+        }
+    }
+    s->loop = s->blas = (peers_model){
+        .group = what->group, .tensors = s->peer_tensors, .tensor_count = what->shapes.tensors, .scratch = s->scratch};
+    return true;
+}
+
+static void close_subject(subject *s)
+{
+    fopt_destroy(s->optimizer);
+    fopt_destroy(s->flat);
+    memory_roof_free(&s->roof);
+    memory_roof_free(&s->others);
+    memory_free(s->device, s->param);
+    memory_free(s->device, s->grad);
+    memory_free(s->device, s->scratch);
+    free(s->tensors);
+    free(s->peer_tensors);
+}
+
+/* After a failure close_subject() is still to be called. */
+static bool open_subject(const char *command, subject *s)
+{
+    enum { CACHES = 4 }; /* arrays of so many times the caches push themselves out of them */
+    const size_t cold = CACHES * memory_cache_bytes();
+    bool good = allocate(s);
+    if (good && create(s) != FOPT_OK) {
+        complain(command, "%s", fopt_last_error());
+        return false;
+    }
+    good = good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
+           (s->total_bytes >= cold || memory_roof_new(s->device, cold, &s->others));
+    if (!good)
+        complain(command, "out of memory: %s of %zu parameters", s->what->shapes.name, s->what->shapes.params);
+    return good;
+}
+
+/* ---- the clock ----------------------------------------------------------------------------------------------- */
+
+static bool step_tensors(void *context)
+{
+    return fopt_step(((subject *)context)->optimizer, NULL, NULL) == FOPT_OK;
+}
+
+static bool step_flat(void *context)
+{
+    return fopt_step(((subject *)context)->flat, NULL, NULL) == FOPT_OK;
+}
+
+static bool step_loop(void *context)
+{
+    peers_loop(&((subject *)context)->loop);
+    return true;
+}
+
+static bool step_blas(void *context)
+{
+    peers_blas(&((subject *)context)->blas);
+    return true;
+}
+
+static bool copy(void *context)
+{
+    return memory_copy(&((subject *)context)->roof);
+}
+
+static bool stream(void *context)
+{
+    return memory_stream(&((subject *)context)->roof);
+}
+
+enum { STREAM, COPY, FLAT, FUSEDOPT, LOOP, BLAS, CONTENDERS };
+
+static const struct {
+    const char *engine;
+    bool (*run)(void *context);
+} contenders[CONTENDERS] = {
+    [STREAM] = {NULL, stream},    [COPY] = {NULL, copy},
+    [FLAT] = {NULL, step_flat},   [FUSEDOPT] = {"fusedopt", step_tensors},
+    [LOOP] = {"loop", step_loop}, [BLAS] = {"blas", step_blas},
+};
+
+static bool takes_part(const subject *s, size_t contender)
+{
+    switch (contender) {
+    case FLAT:
+        return s->flat != NULL;
+    case LOOP:
+        return s->peer_tensors != NULL;
+    case BLAS:
+        return s->peer_tensors && peers_have_blas();
+    default:
+        return true;
+    }
+}
+
+typedef struct samples {
+    size_t count;                                           /* rounds */
+    double *seconds[CONTENDERS], *host_seconds[CONTENDERS]; /* by round */
+    int launches[CONTENDERS];
+} samples;
+
+/* Each contender once a round, another one first each time: what drifts, drifts for all alike. */
+static bool time_round(subject *s, size_t round, memory_timing timings[CONTENDERS])
+{
+    for (size_t turn = 0; turn < CONTENDERS; ++turn) {
+        const size_t who = (round + turn) % CONTENDERS;
+        if (!takes_part(s, who))
+            continue;
+        memory_evict(&s->others);
+        if (!memory_time(s->device, contenders[who].run, s, &timings[who]))
+            return false;
+    }
+    return true;
+}
+
+static bool time_rounds(const char *command, subject *s, measure_effort effort, samples *timed)
+{
+    enum { WARM_UP = 2 /* rounds that touch every page */, LEAST = 3 };
+    const double end = stopwatch() + effort.seconds;
+    for (size_t round = 0; round < effort.rounds + WARM_UP; ++round) {
+        memory_timing timings[CONTENDERS] = {0};
+        if (round >= WARM_UP + LEAST && stopwatch() > end)
+            break;
+        if (!time_round(s, round, timings)) {
+            complain(command, "%s", fopt_last_error());
+            return false;
+        }
+        for (size_t who = 0; who < CONTENDERS && round >= WARM_UP; ++who) {
+            timed->seconds[who][timed->count] = timings[who].seconds;
+            timed->host_seconds[who][timed->count] = timings[who].host_seconds;
+            timed->launches[who] = timings[who].launches;
+        }
+        timed->count += round >= WARM_UP;
+    }
+    return true;
+}
+
+/* ---- the result ---------------------------------------------------------------------------------------------- */
+
+/* Quartiles of factor * numerator[i] / denominator[i], less `less`[i] before; NULL stands for ones, or zeros. */
+static quartiles summarize(double factor, const double *numerator, const double *less, const double *denominator,
+                           size_t count, double *scratch)
+{
+    for (size_t i = 0; i < count; ++i)
+        scratch[i] = factor * (numerator[i] - (less ? less[i] : 0)) / (denominator ? denominator[i] : 1);
+    return quartiles_of(scratch, count);
+}
+
+static double least(const double *values, size_t count)
+{
+    double found = values[0];
+    for (size_t i = 1; i < count; ++i)
+        found = values[i] < found ? values[i] : found;
+    return found;
+}
+
+static measure_row describe_row(const subject *s, const samples *timed, size_t who, double *scratch)
+{
+    const double params = (double)s->what->shapes.params, tensors = (double)s->what->shapes.tensors;
+    const double bytes = (double)(2 * s->total_bytes) - params * (double)numbers_bytes(s->what->grad);
+    const double stream_bytes = 12.0 * (double)s->roof.count;
+    const double *seconds = timed->seconds[who];
+    measure_row row = {.engine = contenders[who].engine, .tensor_ns = (double)NAN, .launches = timed->launches[who]};
+    row.ns_per_param = summarize(1e9 / params, seconds, NULL, NULL, timed->count, scratch);
+    row.gb_per_s = bytes / params / row.ns_per_param.middle;
+    row.roof_fraction = summarize(bytes / stream_bytes, timed->seconds[STREAM], NULL, seconds, timed->count, scratch);
+    row.roof_best = bytes / stream_bytes * least(timed->seconds[STREAM], timed->count) / least(seconds, timed->count);
+    row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch).middle;
+    if (s->flat)
+        row.tensor_ns = summarize(1e9 / tensors, seconds, timed->seconds[FLAT], NULL, timed->count, scratch).middle;
+    return row;
+}
+
+static void describe_result(const subject *s, const samples *timed, double *scratch, measure_result *result)
+{
+    const double elements = (double)s->roof.count;
+    const double params = (double)s->what->shapes.params;
+    *result = (measure_result){
+        .bytes_per_param = (double)(2 * s->total_bytes) / params - (double)numbers_bytes(s->what->grad),
+        .total_bytes = s->total_bytes,
+        .copy_gb_per_s = 8e-9 * elements / summarize(1, timed->seconds[COPY], NULL, NULL, timed->count, scratch).middle,
+        .stream_gb_per_s =
+            12e-9 * elements / summarize(1, timed->seconds[STREAM], NULL, NULL, timed->count, scratch).middle,
+        .samples = timed->count,
+    };
+    for (size_t who = 0; who < CONTENDERS; ++who)
+        if (contenders[who].engine && takes_part(s, who))
+            result->rows[result->row_count++] = describe_row(s, timed, who, scratch);
+}
+
+bool measure(const char *command, fopt_device device, const measure_case *what, measure_effort effort,
+             measure_result *result)
+{
+    subject s = {.what = what, .device = device};
+    samples timed = {0};
+    const size_t rounds = effort.rounds;
+    double *numbers = calloc(rounds * (2 * CONTENDERS + 1), sizeof *numbers);
+    for (size_t i = 0; numbers && i < CONTENDERS; ++i) {
+        timed.seconds[i] = numbers + 2 * i * rounds;
+        timed.host_seconds[i] = numbers + (2 * i + 1) * rounds;
+    }
+    if (!numbers)
+        complain(command, "out of memory");
+    const bool good = numbers && open_subject(command, &s) && time_rounds(command, &s, effort, &timed);
+    if (good)
+        describe_result(&s, &timed, numbers + 2 * CONTENDERS * rounds, result);
+    close_subject(&s);
+    free(numbers);
+    return good;
+}

@@ -1,0 +1,20 @@
+/* The numbers of the library's formats, as bits, by arithmetic of the program's own. */
+#ifndef NUMBERS_H
+#define NUMBERS_H
+
+#include "fusedopt.h"
+#include "splitmix.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+size_t numbers_bytes(fopt_format format);
+
+/* One element of an array. */
+uint32_t numbers_get(fopt_format format, const void *array, size_t index);
+void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits);
+
+/* Of either sign, from 2^-12 to 2^4. */
+uint32_t numbers_ordinary(fopt_format format, splitmix *random);
+
+#endif

@@ -1,0 +1,22 @@
+/* Loops of the program's own, spread over OpenMP's threads: as many as the library uses. */
+#ifndef PARALLEL_H
+#define PARALLEL_H
+
+#include <stddef.h>
+
+/* Works on the elements [begin, end). */
+typedef void range_function(const void *context, size_t begin, size_t end);
+
+/* Gives each thread one range of the elements [0, count), begun at a multiple of 64. Fewer elements than wake a thread
+ * with profit stay with the calling thread. */
+void parallel_ranges(range_function *function, const void *context, size_t count);
+
+/* Before a static function: compiled for the instruction sets that matter and chosen when the program starts, so that
+ * a comparison with the library, which chooses too, is a fair one. */
+#if defined(__x86_64__) && defined(__gnu_linux__)
+#define FOR_EACH_ISA __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#else
+#define FOR_EACH_ISA
+#endif
+
+#endif

@@ -1,0 +1,219 @@
+#include "peers.h"
+
+#include "parallel.h"
+
+#include <math.h>
+#ifdef FUSEDOPT_HAVE_CBLAS
+#include <cblas.h>
+#endif
+
+/* One tensor's step, with what is constant in it. */
+typedef struct job {
+    peers_tensor tensor;
+    float *scratch;
+    float lr, momentum, alpha, beta1, beta2, eps;
+    float decay;      /* lr * weight_decay */
+    float step_size;  /* lr / (1 - beta1^t) */
+    float correction; /* 1 / sqrt(1 - beta2^t) */
+} job;
+
+static job describe(const peers_model *model, size_t tensor)
+{
+    const fopt_group *g = &model->group;
+    const double step = (double)model->step;
+    return (job){
+        .tensor = model->tensors[tensor],
+        .scratch = model->scratch,
+        .lr = (float)g->lr,
+        .momentum = (float)g->momentum,
+        .alpha = (float)g->alpha,
+        .beta1 = (float)g->beta1,
+        .beta2 = (float)g->beta2,
+        .eps = (float)g->eps,
+        .decay = (float)(g->lr * g->weight_decay),
+        .step_size = (float)(g->lr / (1 - pow(g->beta1, step))),
+        .correction = (float)(1 / sqrt(1 - pow(g->beta2, step))),
+    };
+}
+
+/* ---- fused loops --------------------------------------------------------------------------------------------- */
+
+FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
+{
+    const job j = *(const job *)context;
+    float *restrict p = j.tensor.param;
+    const float *restrict g = j.tensor.grad;
+    for (size_t i = begin; i < end; ++i)
+        p[i] -= j.lr * g[i];
+}
+
+FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t end)
+{
+    const job j = *(const job *)context;
+    float *restrict p = j.tensor.param, *restrict b = j.tensor.state[FOPT_MOMENTUM_BUFFER];
+    const float *restrict g = j.tensor.grad;
+    for (size_t i = begin; i < end; ++i) {
+        b[i] = j.momentum * b[i] + g[i];
+        p[i] -= j.lr * b[i];
+    }
+}
+
+FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t end)
+{
+    const job j = *(const job *)context;
+    float *restrict p = j.tensor.param, *restrict s = j.tensor.state[FOPT_SECOND_MOMENT];
+    const float *restrict g = j.tensor.grad;
+    for (size_t i = begin; i < end; ++i) {
+        s[i] = j.alpha * s[i] + (1 - j.alpha) * g[i] * g[i];
+        p[i] -= j.lr * g[i] / (sqrtf(s[i]) + j.eps);
+    }
+}
+
+/* Adam, and AdamW, whose decay is not zero. */
+FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end)
+{
+    const job j = *(const job *)context;
+    float *restrict p = j.tensor.param, *restrict m = j.tensor.state[FOPT_FIRST_MOMENT];
+    float *restrict v = j.tensor.state[FOPT_SECOND_MOMENT];
+    const float *restrict g = j.tensor.grad;
+    for (size_t i = begin; i < end; ++i) {
+        m[i] = j.beta1 * m[i] + (1 - j.beta1) * g[i];
+        v[i] = j.beta2 * v[i] + (1 - j.beta2) * g[i] * g[i];
+        p[i] -= j.decay * p[i] + j.step_size * m[i] / (sqrtf(v[i]) * j.correction + j.eps);
+    }
+}
+
+/* ---- chains of BLAS calls ------------------------------------------------------------------------------------ */
+
+#ifdef FUSEDOPT_HAVE_CBLAS
+
+/* y += a x, and x *= a. Each thread walks its own range: OpenBLAS's threads would fight with OpenMP's, which spin. */
+static void axpy(float a, const float *x, float *y, size_t begin, size_t end)
+{
+    cblas_saxpy((blasint)(end - begin), a, x + begin, 1, y + begin, 1);
+}
+
+static void scale(float a, float *x, size_t begin, size_t end)
+{
+    cblas_sscal((blasint)(end - begin), a, x + begin, 1);
+}
+
+/* y += a x^2 */
+FOR_EACH_ISA static void add_square(float a, const float *restrict x, float *restrict y, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; ++i)
+        y[i] += a * x[i] * x[i];
+}
+
+/* z = x / (a sqrt(y) + eps) */
+FOR_EACH_ISA static void divide(const float *restrict x, const float *restrict y, float a, float eps, float *restrict z,
+                                size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; ++i)
+        z[i] = x[i] / (a * sqrtf(y[i]) + eps);
+}
+
+static void sgd_blas(const void *context, size_t begin, size_t end)
+{
+    const job *j = context;
+    axpy(-j->lr, j->tensor.grad, j->tensor.param, begin, end);
+}
+
+static void momentum_blas(const void *context, size_t begin, size_t end)
+{
+    const job *j = context;
+    float *b = j->tensor.state[FOPT_MOMENTUM_BUFFER];
+    scale(j->momentum, b, begin, end);
+    axpy(1, j->tensor.grad, b, begin, end);
+    axpy(-j->lr, b, j->tensor.param, begin, end);
+}
+
+static void rmsprop_blas(const void *context, size_t begin, size_t end)
+{
+    const job *j = context;
+    float *s = j->tensor.state[FOPT_SECOND_MOMENT];
+    scale(j->alpha, s, begin, end);
+    add_square(1 - j->alpha, j->tensor.grad, s, begin, end);
+    divide(j->tensor.grad, s, 1, j->eps, j->scratch, begin, end);
+    axpy(-j->lr, j->scratch, j->tensor.param, begin, end);
+}
+
+static void adam_blas(const void *context, size_t begin, size_t end)
+{
+    const job *j = context;
+    float *m = j->tensor.state[FOPT_FIRST_MOMENT], *v = j->tensor.state[FOPT_SECOND_MOMENT];
+    scale(j->beta1, m, begin, end);
+    axpy(1 - j->beta1, j->tensor.grad, m, begin, end);
+    scale(j->beta2, v, begin, end);
+    add_square(1 - j->beta2, j->tensor.grad, v, begin, end);
+    divide(m, v, j->correction, j->eps, j->scratch, begin, end);
+    if (j->decay != 0)
+        scale(1 - j->decay, j->tensor.param, begin, end);
+    axpy(-j->step_size, j->scratch, j->tensor.param, begin, end);
+}
+
+#define CHAIN(name) name
+#else
+#define CHAIN(name) NULL
+#endif
+
+/* ---- choice -------------------------------------------------------------------------------------------------- */
+
+static const struct recipe {
+    fopt_rule rule;
+    bool momentum;
+    range_function *loop, *chain;
+} recipes[] = {
+    {FOPT_SGD, false, sgd_loop, CHAIN(sgd_blas)},
+    {FOPT_SGD, true, momentum_loop, CHAIN(momentum_blas)},
+    {FOPT_RMSPROP, false, rmsprop_loop, CHAIN(rmsprop_blas)},
+    {FOPT_ADAM, false, adam_loop, CHAIN(adam_blas)},
+    {FOPT_ADAMW, false, adam_loop, CHAIN(adam_blas)},
+};
+
+static const struct recipe *find(const fopt_group *group)
+{
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; ++i)
+        if (recipes[i].rule == group->rule && recipes[i].momentum == (group->momentum > 0))
+            return &recipes[i];
+    return NULL;
+}
+
+bool peers_know(const fopt_group *group)
+{
+    fopt_group defaults;
+    fopt_group_init(&defaults, sizeof defaults, group->rule);
+    for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind)
+        if (group->state_format[kind] != FOPT_F32)
+            return false;
+    return find(group) && group->flags == defaults.flags && group->weight_decay == defaults.weight_decay &&
+           group->dampening == 0;
+}
+
+bool peers_have_blas(void)
+{
+    return recipes[0].chain != NULL;
+}
+
+static void step(peers_model *model, bool chain)
+{
+    const struct recipe *recipe = find(&model->group);
+    model->step++;
+    for (size_t i = 0; i < model->tensor_count; ++i) {
+        const job j = describe(model, i);
+        parallel_ranges(chain ? recipe->chain : recipe->loop, &j, j.tensor.count);
+    }
+}
+
+void peers_loop(peers_model *model)
+{
+    step(model, false);
+}
+
+void peers_blas(peers_model *model)
+{
+#ifdef FUSEDOPT_HAVE_CBLAS
+    openblas_set_num_threads(1);
+#endif
+    step(model, true);
+}

@@ -1,0 +1,17 @@
+#ifndef QUARTILES_H
+#define QUARTILES_H
+
+#include <stddef.h>
+
+/* A quarter of the values lies below `low`, half below `middle`, three quarters below `high`. */
+typedef struct quartiles {
+    double low, middle, high;
+} quartiles;
+
+/* Of at least one value; sorts them. */
+quartiles quartiles_of(double *values, size_t count);
+
+/* The middle half's width as a part of the middle. */
+double quartiles_spread(quartiles q);
+
+#endif
