@@ -30,8 +30,9 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
     int threads = *(const int *)context;
     if (threads == 0)
         threads = default_threads();
-    (void)threads; /* without OpenMP */
-    /* Static: each thread then streams through memory of its own. */
+    if ((size_t)threads > count)
+        threads = (int)count; /* libgomp starts, and takes stack for, as many as it is asked for */
+        /* Static: each thread then streams through memory of its own. */
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 #endif

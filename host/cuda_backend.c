@@ -5,6 +5,7 @@
  * The tables that a step reads live on the device, behind the moments, and the host does not read them back: a copy
  * here of the step counts or learning rates would be wrong after a CUDA graph has been replayed.
  */
+#include "../kernels/cpu/environment.h"
 #include "../kernels/cuda/launch.h"
 #include "internal.h"
 #include <stdio.h>
@@ -26,12 +27,13 @@ static fopt_status check(cudaError_t error, const char *what)
     return fopt_i_fail(FOPT_ERR_DEVICE, "%s failed: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
-/* Makes a device current, unless CUDA has failed already: that error is not ours, and is left where it is. */
+/* Makes a device current, unless CUDA has failed already: that error is not ours, and is left where it is. That a
+ * stream or event was found not ready is on the same record, and no failure. */
 static fopt_status enter(int device, int *previous)
 {
     *previous = device;
     cudaError_t error = cudaPeekAtLastError();
-    if (error != cudaSuccess)
+    if (error != cudaSuccess && error != cudaErrorNotReady)
         return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),
                            cudaGetErrorName(error));
     fopt_status status = check(cudaGetDevice(previous), "cudaGetDevice");
@@ -123,17 +125,18 @@ static fopt_status complete_config(fopt_config *config)
     return check_index(config->device.index);
 }
 
-/* Memory that the device can reach: its own or another's, managed, or of the host and registered. */
+/* Memory that the device can reach: its own, managed, or of the host and registered. */
 static fopt_status check_memory(const fopt_config *config, const void *pointer, const char *field, const char *label)
 {
     struct cudaPointerAttributes attributes;
     int reaches_all = 0;
     fopt_status status = check(cudaPointerGetAttributes(&attributes, pointer), "cudaPointerGetAttributes");
-    if (status || attributes.devicePointer)
+    const bool others = !status && attributes.type == cudaMemoryTypeDevice && attributes.device != config->device.index;
+    if (status || (attributes.devicePointer && !others))
         return status;
     status = check(cudaDeviceGetAttribute(&reaches_all, cudaDevAttrPageableMemoryAccess, config->device.index),
                    "cudaDeviceGetAttribute");
-    if (status || reaches_all)
+    if (status || (reaches_all && !others))
         return status;
     return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, which is not memory of CUDA device %d", label, field, pointer,
                        config->device.index);
@@ -236,18 +239,24 @@ static fopt_status create(fopt_optimizer *o)
         order_tiles(o, p);
         status = fill_device(o, &p->tables);
     }
+    if (status)
+        fopt_i_release_state(o);
     return leave(device, previous, status);
 }
 
-/* The state must not be released while a step still runs. An error here has nowhere to go. */
+/* The state must not be released while a step still runs, whatever has failed before. An error here has nowhere to go;
+ * it is left on CUDA's record. */
 static void destroy(fopt_optimizer *o)
 {
     const int device = o->config.device.index;
-    int previous;
-    if (enter(device, &previous))
-        return;
-    (void)check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    (void)leave(device, previous, FOPT_OK);
+    int previous = device;
+    cudaGetDevice(&previous);
+    if (previous != device)
+        cudaSetDevice(device);
+    cudaDeviceSynchronize();
+    fopt_i_release_state(o);
+    if (previous != device)
+        cudaSetDevice(previous);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
@@ -371,7 +380,11 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
     if (status)
         return status;
     made.step++;
-    status = check(fopt_i_cuda_update(&made, group, config->seed, stream), "launching the update");
+    /* The coefficients are computed here, where the program may have set other modes. */
+    const fopt_i_environment environment = fopt_i_environment_enter();
+    const cudaError_t error = fopt_i_cuda_update(&made, group, config->seed, stream);
+    fopt_i_environment_leave(environment);
+    status = check(error, "launching the update");
     return leave(config->device.index, previous, status);
 }
 

@@ -109,8 +109,10 @@ struct fopt_optimizer {
     bool broken;
 };
 
-/* Allocates `device_bytes` of the device, and points the records to their moments in it. */
+/* Allocates `device_bytes` of the device, and points the records to their moments in it. To be released by the backend
+ * if it must have something done around it; what is left is released when the object is. */
 fopt_status fopt_i_allocate_state(fopt_optimizer *optimizer);
+void fopt_i_release_state(fopt_optimizer *optimizer);
 
 /* Memory of the host by the library itself. */
 extern const fopt_allocator fopt_i_host_allocator;
@@ -131,7 +133,7 @@ struct fopt_i_backend {
     /* With records and groups filled in: allocates the state, zeroes it, and prepares the rest. Has released nothing
      * that it allocated when it fails. */
     fopt_status (*create)(fopt_optimizer *optimizer);
-    void (*destroy)(fopt_optimizer *optimizer); /* until the device is done with it, and what create prepared */
+    void (*destroy)(fopt_optimizer *optimizer); /* waits until the device is done with it */
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*set_group)(fopt_optimizer *optimizer, size_t group, const fopt_i_group *value, fopt_stream stream);
     fopt_status (*set_lr)(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);

@@ -148,11 +148,18 @@ fopt_status fopt_i_allocate_state(fopt_optimizer *o)
     return status;
 }
 
-static void release(fopt_optimizer *o)
+void fopt_i_release_state(fopt_optimizer *o)
 {
-    const fopt_allocator host = o->config.host_allocator, device = o->config.device_allocator;
+    const fopt_allocator device = o->config.device_allocator;
     if (o->state)
         device.release(device.context, o->state, o->device_bytes, NULL);
+    o->state = NULL;
+}
+
+static void release(fopt_optimizer *o)
+{
+    const fopt_allocator host = o->config.host_allocator;
+    fopt_i_release_state(o);
     host.release(host.context, o, o->host_bytes, NULL);
 }
 

@@ -23,8 +23,8 @@ static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, cons
     plan->tile_count += fopt_i_tile_count(tensor->count);
     plan->name_bytes += tensor->name ? strlen(tensor->name) + 1 : 0;
     /* A tensor adds less than a quarter of PTRDIFF_MAX, so that the sums cannot have wrapped before this sees it. */
-    if (plan->sizes.state_bytes + plan->sizes.padding_bytes > PTRDIFF_MAX / 2)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: with it the state takes more bytes than any memory holds",
+    if (plan->sizes.state_bytes + plan->sizes.padding_bytes > PTRDIFF_MAX / 2 || plan->tile_count > PTRDIFF_MAX / 256)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: with it the tensors are larger than any memory",
                            fopt_i_tensor_label(index, tensor->name).text);
     return FOPT_OK;
 }

@@ -10,10 +10,10 @@
  *  - The library never prints, exits, aborts or throws, and keeps no global mutable state.
  *  - All calls on one optimizer must be ordered by the caller. Different optimizers are independent and may be used
  *    from different threads at the same time.
- *  - Every struct begins with `size`, which the caller sets to sizeof of the struct as it was compiled. In an array of
- *    structs all elements have the size of the first, and lie that many bytes apart. Fields are only ever added at the
- *    end; a field that the library does not know must be zero. All-zero fields are valid defaults everywhere but in
- *    fopt_group, which fopt_group_init() fills.
+ *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
+ * compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields are
+ * only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid defaults
+ * everywhere but in fopt_group, which fopt_group_init() fills.
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
@@ -23,10 +23,22 @@
  *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
- *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moment finite. A NaN or infinite gradient makes its
- *  element's moments and parameter NaN or infinite, as in PyTorch; other elements are untouched.
- *  FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19 once,
- *  its steps are as large as lr * g / eps.
+ *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moving average finite (a sum like momentum's buffer may
+ *  overflow). A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch;
+ *  other elements are untouched.
+ *  Moments below FLT_MIN are zero, so that an eps below 1e-16 no longer bounds the step where gradients are below
+ * 1e-17. FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19
+ * once, its steps are as large as lr * g / eps.
+ *
+ * Streams (CUDA)
+ *  fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and fopt_update()
+ *  only enqueue on the given stream, take their values at the call, and may be captured into a graph: a replay repeats
+ *  them with the values of the capture, and counts its steps. Parameters, gradients and state must stay valid until the
+ *  stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait; fopt_create() uses the legacy
+ *  default stream, and must not be called while a stream is captured. The caller's current device is unchanged after
+ *  every call, and is the optimizer's when an allocator is called. Pointers are checked to be memory of the device by
+ *  fopt_create() and fopt_update(), not by fopt_set_grads(). At its 2^53rd step a tensor's count stops.
+ *  A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
  *  - a moment stored as FOPT_F16: squares of gradients below 1e-4 are under its range;
@@ -172,7 +184,8 @@ typedef enum fopt_format {
     FOPT_F32 = 0,
     FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even; so are moments, except that the second
                       moments s and v are rounded stochastically (see fopt_config.seed): with nearest rounding they
-                      freeze, since one step changes them by less than half a unit in the last place */
+                      freeze, since one step changes them by less than half a unit in the last place. For the same
+                      reason a beta1, momentum or alpha (FOPT_CENTERED) above 0.998 asks for f32 there */
     FOPT_F16 = 2   /* parameters and gradients only */
 } fopt_format;
 

@@ -221,7 +221,7 @@ static cudaLaunchConfig_t configuration(uint64_t tile_count, cudaStream_t stream
 {
     const uint64_t blocks = (tile_count + WARPS - 1) / WARPS;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX);
+    config.gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config.blockDim = dim3(BLOCK);
     config.stream = stream;
     return config;

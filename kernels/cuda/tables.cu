@@ -7,7 +7,7 @@ enum { BLOCK = 256 };
 static cudaLaunchConfig_t configuration(uint64_t blocks, unsigned threads, cudaStream_t stream)
 {
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX);
+    config.gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config.blockDim = dim3(threads);
     config.stream = stream;
     return config;
@@ -37,7 +37,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
     if (i >= tables.record_count || !tables.records[i].grad)
         return;
     fopt_i_record *record = &tables.records[i];
-    record->step++;
+    record->step += record->step < ((int64_t)1 << 53); /* the last that can be counted, see fopt_set_step() */
     fopt_i_coefficients(&tables.groups[record->group].value, record->step, &tables.coefs[i]);
 }
 
