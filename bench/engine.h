@@ -3,6 +3,7 @@
 #define ENGINE_H
 
 #include "dataset.h"
+#include "device.h"
 #include "fusedopt.h"
 
 #include <stdbool.h>
@@ -31,7 +32,7 @@ typedef struct engine_run {
 } engine_run;
 
 /* Trains as the upper part of `run` says, from its rule to its epochs, and fills the lower part. Shows its progress on
- * stderr if that is a terminal. After a failure it complains, as `command` (options.h), and returns false. */
-bool engine_train(const char *command, const dataset *data, fopt_device device, engine_run *run);
+ * stderr if that is a terminal. Returns false if the device fails, and with it the library. */
+bool engine_train(device *d, const dataset *data, engine_run *run);
 
 #endif

@@ -14,6 +14,12 @@
 #define OPENMP "no"
 #endif
 
+#ifdef FUSEDOPT_HAVE_CUBLAS
+#define CUBLAS ", cuBLAS on CUDA"
+#else
+#define CUBLAS ""
+#endif
+
 static const char usage[] = "usage: fusedopt info\n"
                             "\n"
                             "Prints the version, how the program was built, and the devices that it can use.\n";
@@ -68,7 +74,7 @@ int info_command(int argc, char **argv)
     printf("fusedopt %s\n"
            "  compiler          " COMPILER "\n"
            "  OpenMP            " OPENMP "\n"
-           "  matrix product    %s\n",
+           "  matrix product    %s" CUBLAS "\n",
            fopt_version_string(), gemm_name());
     if (!print_devices(FOPT_CPU) || !print_devices(FOPT_CUDA)) {
         complain(argv[0], "%s", fopt_last_error());

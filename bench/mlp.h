@@ -1,15 +1,15 @@
 /*
  * A multilayer perceptron: fully connected layers, ReLU between them, softmax cross-entropy at the end.
  *
- * A batch is `rows` samples, one after the other. mlp_backward() adds to the gradients, so whoever wants those of one
- * batch sets them to zero first; they are zero after mlp_create().
+ * All arrays are in memory of its device. A batch is `rows` samples, one after the other. mlp_backward() adds to the
+ * gradients, so whoever wants those of one batch sets them to zero first; they are zero after mlp_create().
  */
 #ifndef MLP_H
 #define MLP_H
 
+#include "device.h"
 #include "splitmix.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,25 +23,26 @@ typedef struct mlp_layer {
 } mlp_layer;
 
 typedef struct mlp {
+    device *device;
     mlp_layer layers[MLP_LAYERS];
     float *memory; /* all of the arrays above */
 } mlp;
 
 /* Allocates for batches of up to `rows` samples. Weights as in He et al., Delving deep into rectifiers, 2015, drawn
- * from the uniform distribution; biases zero. Returns false, with nothing allocated, if memory is lacking. */
-bool mlp_create(mlp *net, size_t rows, splitmix *random);
+ * from the uniform distribution; biases zero. Nothing but mlp_destroy() is left if the device has then failed. */
+void mlp_create(mlp *net, device *d, size_t rows, splitmix *random);
 void mlp_destroy(mlp *net);
 
 /* Leaves the logits in the last layer's values. `inputs` is rows x MLP_INPUTS. */
 void mlp_forward(mlp *net, const float *inputs, size_t rows);
 
-/* After mlp_forward(): the batch's summed loss; leaves the gradient of its mean loss for mlp_backward(). */
-double mlp_loss(mlp *net, const uint8_t *labels, size_t rows);
+/* After mlp_forward(): adds the batch's loss to *loss; leaves the gradient of its mean loss for mlp_backward(). */
+void mlp_loss(mlp *net, const uint8_t *labels, size_t rows, double *loss);
 
 /* After mlp_loss(), with the same inputs: adds the gradients of the batch's mean loss. */
 void mlp_backward(mlp *net, const float *inputs, size_t rows);
 
-/* After mlp_forward(): how many samples have their label's logit as the largest. */
-size_t mlp_correct(const mlp *net, const uint8_t *labels, size_t rows);
+/* After mlp_forward(): adds to *correct how many samples have their label's logit as the largest. */
+void mlp_correct(const mlp *net, const uint8_t *labels, size_t rows, uint32_t *correct);
 
 #endif

@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "dataset.h"
+#include "device.h"
 #include "engine.h"
 #include "fusedopt.h"
 #include "gnuplot.h"
@@ -125,8 +126,7 @@ static bool can_start(const char *command, const train_options *chosen)
 }
 
 /* Trains each chosen rule with each seed, printing the table as it goes. */
-static bool train_all(const char *command, const train_options *chosen, const dataset *data, engine_run *runs,
-                      double *losses)
+static bool train_all(device *d, const train_options *chosen, const dataset *data, engine_run *runs, double *losses)
 {
     report_table_head(chosen->seeds);
     for (size_t i = 0; i < RULE_COUNT; ++i) {
@@ -135,7 +135,7 @@ static bool train_all(const char *command, const train_options *chosen, const da
         engine_run *first = runs;
         for (size_t seed = 1; seed <= chosen->seeds; ++seed) {
             *runs = (engine_run){.rule = &rules[i], .seed = seed, .epochs = chosen->epochs, .losses = losses};
-            if (!engine_train(command, data, chosen->device, runs))
+            if (!engine_train(d, data, runs))
                 return false;
             ++runs;
             losses += chosen->epochs;
@@ -151,7 +151,8 @@ int train_command(int argc, char **argv)
     int status;
     if (!read_options(argc, argv, &chosen, &status))
         return status;
-    if (!can_start(argv[0], &chosen))
+    device d;
+    if (!can_start(argv[0], &chosen) || !device_open(&d, argv[0], chosen.device))
         return EXIT_FAILURE;
 
     const size_t run_count = chosen.seeds * (chosen.chosen_count > 0 ? chosen.chosen_count : RULE_COUNT);
@@ -161,10 +162,11 @@ int train_command(int argc, char **argv)
     bool good = data && runs && losses;
     if (good) {
         dataset_load(data);
-        good = train_all(argv[0], &chosen, data, runs, losses);
+        good = train_all(&d, &chosen, data, runs, losses);
     } else {
         complain(argv[0], "out of memory");
     }
+    good = device_close(&d) && good;
     if (good && chosen.json_path)
         good = report_json(argv[0], chosen.json_path, runs, run_count);
     if (good && chosen.plot_path)

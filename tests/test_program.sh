@@ -66,8 +66,9 @@ report $? "--version prints the version"
 run info
 [ "$status" -eq 0 ] && grep -qE 'instruction sets.*\(chosen\)' out && grep -qE '^cuda' out
 report $? "info shows the instruction sets and the devices"
-cuda_absent=1
-grep -q '^cuda: none' out && cuda_absent=0
+cuda=usable # or absent, or without cuBLAS
+grep -q 'matrix product .*cuBLAS' out || cuda=unfit
+grep -q '^cuda: none' out && cuda=absent
 
 FUSEDOPT_ISA=baseline run info
 [ "$status" -eq 0 ] && grep -q 'baseline (chosen)' out
@@ -101,11 +102,11 @@ PATH=$dir/nothing run train --plot losses.svg
 [ "$status" -eq 1 ] && grep -q 'gnuplot' err && [ ! -s out ] && [ ! -e losses.svg ]
 report $? "train --plot without gnuplot is refused before training"
 
-if [ "$cuda_absent" -eq 0 ]; then
-    refused 1 "CUDA" train --device cuda
-else
-    skip "train --device cuda is refused" "this machine has a CUDA device"
-fi
+case $cuda in
+absent) refused 1 "CUDA" train --device cuda ;;
+unfit) refused 1 "built without cuBLAS" train --device cuda ;;
+usable) skip "train --device cuda is refused" "this machine has a CUDA device" ;;
+esac
 
 if [ -w /dev/full ]; then
     "$program" --help >/dev/full 2>err
@@ -145,12 +146,26 @@ else
     done
 fi
 
-run train --json all.json
-report "$status" "train with default settings succeeds"
-for rule in sgd momentum rmsprop adam adamw; do
-    awk -v rule="$rule" '$1 == rule { found = $5 >= 95 } END { exit !found }' out
-    report $? "$rule reads at least 95 % of the held-out digits"
-done
+# trains DEVICE: with default settings.
+trains() {
+    run train --device "$1" --json "$1.json"
+    report "$status" "train --device $1 with default settings succeeds"
+    for rule in sgd momentum rmsprop adam adamw; do
+        awk -v rule="$rule" '$1 == rule { found = $5 >= 95 } END { exit !found }' out
+        report $? "$1: $rule reads at least 95 % of the held-out digits"
+    done
+}
+
+trains cpu
+if [ "$cuda" = usable ]; then
+    trains cuda
+    mv cuda.json first.json
+    run train --device cuda --json cuda.json
+    cmp -s first.json cuda.json
+    report $? "cuda: the same seed gives the same result"
+else
+    skip "train --device cuda reads the digits" "no CUDA device with cuBLAS"
+fi
 
 if command -v gnuplot >/dev/null; then
     run train --rule sgd --rule adamw --epochs 3 --plot "a 'curve' \$of.svg"
@@ -176,7 +191,7 @@ refused 2 "'65' is not an integer from 1 to 64" bench --scale 65
 refused 2 "'tpu' is neither cpu nor cuda" bench --device tpu
 refused 1 "cannot store moments" bench --params 1024 --formats f32/f32/f32 --formats f32/f32/f16
 refused 1 "cannot write absent/results.json" bench --json absent/results.json
-if [ "$cuda_absent" -eq 0 ]; then
+if [ "$cuda" = absent ]; then
     refused 1 "CUDA" bench --device cuda
 else
     skip "bench --device cuda is refused" "this machine has a CUDA device"
