@@ -239,8 +239,10 @@ static fopt_status create(fopt_optimizer *o)
         order_tiles(o, p);
         status = fill_device(o, &p->tables);
     }
-    if (status)
+    if (status) {
+        cudaStreamSynchronize(NULL); /* what was enqueued before the failure still writes */
         fopt_i_release_state(o);
+    }
     return leave(device, previous, status);
 }
 
@@ -337,8 +339,9 @@ static fopt_status set_grads(fopt_optimizer *o, void *const *grads, fopt_stream 
     fopt_status status = enter(o->config.device.index, &previous);
     if (status)
         return status;
-    status = check(fopt_i_cuda_set_grads(tables_of(o), grads, stream), "launching set_grads");
-    o->broken = status != FOPT_OK; /* some may be set */
+    bool some = false;
+    status = check(fopt_i_cuda_set_grads(tables_of(o), grads, stream, &some), "launching set_grads");
+    o->broken = status && some;
     return leave(o->config.device.index, previous, status);
 }
 

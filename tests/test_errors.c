@@ -196,7 +196,7 @@ Test(errors, sum_of_counts)
         a.tensors[i].count = PTRDIFF_MAX / 64;
         a.tensors[i].group = ADAM;
     }
-    expect_refused(LISTS, &a, RMSPROP, FOPT_ERR_ARGUMENT, "tensor#*state*more bytes than any memory holds");
+    expect_refused(LISTS, &a, RMSPROP, FOPT_ERR_ARGUMENT, "tensor#: with it the tensors are larger than any memory");
     refuse_close();
 }
 

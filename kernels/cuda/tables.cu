@@ -97,17 +97,18 @@ static __global__ void __launch_bounds__(BLOCK)
     }
 }
 
-cudaError_t fopt_i_cuda_set_grads(const fopt_i_cuda_tables *tables, void *const *grads, cudaStream_t stream)
+cudaError_t fopt_i_cuda_set_grads(const fopt_i_cuda_tables *tables, void *const *grads, cudaStream_t stream, bool *some)
 {
     const cudaLaunchConfig_t config = configuration(1, BLOCK, stream);
     cudaError_t error = cudaSuccess;
     for (uint64_t first = 0; first < tables->record_count && error == cudaSuccess; first += POINTERS) {
         const uint64_t rest = tables->record_count - first;
-        pointers some = {};
-        some.first = first;
-        some.count = rest < POINTERS ? (uint32_t)rest : POINTERS;
-        memcpy(some.pointer, grads + first, some.count * sizeof(void *));
-        error = cudaLaunchKernelEx(&config, set_grads, tables->records, some);
+        pointers part = {};
+        part.first = first;
+        part.count = rest < POINTERS ? (uint32_t)rest : POINTERS;
+        memcpy(part.pointer, grads + first, part.count * sizeof(void *));
+        error = cudaLaunchKernelEx(&config, set_grads, tables->records, part);
+        *some = *some || error == cudaSuccess;
     }
     return error;
 }

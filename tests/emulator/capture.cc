@@ -39,14 +39,20 @@ cudaError_t emu_forbid_any_capture(bool relaxed_too)
     return cudaSuccess;
 }
 
+/* The capture for which the legacy stream would have to wait, or NULL. */
+static emu_capture *capture_before_legacy(const emu_stream *stream)
+{
+    if (stream->legacy)
+        for (emu_stream *other : emu_streams_of_all())
+            if (other->capture && other->device == stream->device && !(other->flags & cudaStreamNonBlocking))
+                return other->capture.get();
+    return nullptr;
+}
+
 cudaError_t emu_forbid_legacy(const emu_stream *stream)
 {
-    if (!stream->legacy)
-        return cudaSuccess;
-    for (emu_stream *other : emu_streams_of_all())
-        if (other->capture && other->device == stream->device && !(other->flags & cudaStreamNonBlocking))
-            return invalidate(other->capture.get(), cudaErrorStreamCaptureImplicit);
-    return cudaSuccess;
+    emu_capture *capture = capture_before_legacy(stream);
+    return capture ? invalidate(capture, cudaErrorStreamCaptureImplicit) : cudaSuccess;
 }
 
 /* ---- recording ----------------------------------------------------------------------------------------------- */
@@ -212,8 +218,8 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus *
 {
     EMU_BEGIN(EMU_STREAM)
     EMU_FIND_STREAM(handle)
-    if (cudaError_t error = emu_forbid_legacy(stream))
-        return emu_failed(error);
+    if (capture_before_legacy(stream)) /* the question alone does not invalidate that capture */
+        return emu_failed(cudaErrorStreamCaptureImplicit);
     *status = status_of(stream);
     return cudaSuccess;
 }
