@@ -32,7 +32,7 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
         threads = default_threads();
     if ((size_t)threads > count)
         threads = (int)count; /* libgomp starts, and takes stack for, as many as it is asked for */
-        /* Static: each thread then streams through memory of its own. */
+                              /* Static: each thread then streams through memory of its own. */
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 #endif
@@ -201,10 +201,6 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
     const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed};
-    for (size_t i = 0; i < o->tensor_count; i++)
-        if (o->records[i].grad && o->records[i].step >= FOPT_I_LAST_STEP)
-            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: has made 2^53 steps, the most there can be",
-                               fopt_i_tensor_label(i, o->names[i]).text);
     fopt_status status = run_step(&o->config, job, o->tile_count);
     if (status) {
         o->broken = true;
@@ -212,7 +208,7 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
     }
     for (size_t i = 0; i < o->tensor_count; i++)
         if (o->records[i].grad)
-            o->records[i].step++;
+            o->records[i].step = fopt_i_next_step(o->records[i].step);
     return FOPT_OK;
 }
 

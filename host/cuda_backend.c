@@ -211,7 +211,7 @@ static fopt_status fill_device(fopt_optimizer *o, const fopt_i_cuda_tables *tabl
     return status;
 }
 
-/* Refuses while a stream that the legacy stream waits for is captured: the allocation would spoil the capture. */
+/* Refuses while a stream for which the legacy stream would have to wait is being captured. */
 static fopt_status check_capture(void)
 {
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
@@ -223,17 +223,18 @@ static fopt_status check_capture(void)
     return check(error, "cudaStreamIsCapturing");
 }
 
-static fopt_status create(fopt_optimizer *o)
+/* Another capture, of a stream that has nothing to do with the legacy one, goes on: an allocation would spoil it, were
+ * this thread not to say that it knows what it does. */
+static fopt_status create_uncaptured(fopt_optimizer *o)
 {
+    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     cuda_private *p = o->private;
-    const int device = o->config.device.index;
-    int previous;
-    fopt_status status = enter(device, &previous);
+    fopt_status status = check_capture();
+    if (!status)
+        status = check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
     if (status)
         return status;
-    status = check_capture();
-    if (!status)
-        status = fopt_i_allocate_state(o);
+    status = fopt_i_allocate_state(o);
     if (!status) {
         lay_out(o, &p->tables);
         order_tiles(o, p);
@@ -243,7 +244,16 @@ static fopt_status create(fopt_optimizer *o)
         cudaStreamSynchronize(NULL); /* what was enqueued before the failure still writes */
         fopt_i_release_state(o);
     }
-    return leave(device, previous, status);
+    (void)check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    return status;
+}
+
+static fopt_status create(fopt_optimizer *o)
+{
+    const int device = o->config.device.index;
+    int previous;
+    fopt_status status = enter(device, &previous);
+    return status ? status : leave(device, previous, create_uncaptured(o));
 }
 
 /* The state must not be released while a step still runs, whatever has failed before. An error here has nowhere to go;

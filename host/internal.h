@@ -42,9 +42,6 @@ unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds); /* index into FOPT_I_
 
 /* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
 
-/* The last step number: every count up to it is exact in double, and one more does not overflow. */
-#define FOPT_I_LAST_STEP ((int64_t)1 << 53)
-
 /* Where an index would stand in a message, but there is only one. */
 #define FOPT_I_NO_INDEX SIZE_MAX
 

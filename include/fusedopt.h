@@ -37,7 +37,7 @@
  *  stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait; fopt_create() uses the legacy
  *  default stream, and must not be called while a stream is captured. The caller's current device is unchanged after
  *  every call, and is the optimizer's when an allocator is called. Pointers are checked to be memory of the device by
- *  fopt_create() and fopt_update(), not by fopt_set_grads(). At its 2^53rd step a tensor's count stops.
+ *  fopt_create() and fopt_update(), not by fopt_set_grads().
  *  A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
@@ -47,7 +47,7 @@
  *  - FOPT_ADAMW without FOPT_DECOUPLED_DECAY, which is FOPT_ADAM;
  *  - beta1, beta2 and eps all 0, or alpha and eps: a group that fopt_group_init() has not seen;
  *  - adding or removing state arrays after creation (fopt_set_group).
- * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads; 2^53 steps.
+ * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads.
  */
 #ifndef FUSEDOPT_H
 #define FUSEDOPT_H
@@ -322,7 +322,7 @@ typedef struct fopt_step_options {
 } fopt_step_options;
 
 /* One step of every tensor that has a gradient: its step count goes up by one, its parameter and moments are updated.
- * Gradients are only read. An empty tensor's step count stays as it is. */
+ * Gradients are only read. An empty tensor's step count stays as it is, and so does one of 2^53. */
 FOPT_API fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream);
 
 /* Replaces a group's hyperparameters and flags from the next step on. The rule, the state formats and the set of state

@@ -5,6 +5,14 @@
 #include "arithmetic.h"
 #include "fusedopt.h"
 
+/* The last step number: all up to it are exact in double. There the count stops. */
+#define FOPT_I_LAST_STEP ((int64_t)1 << 53)
+
+FOPT_FN int64_t fopt_i_next_step(int64_t step)
+{
+    return step < FOPT_I_LAST_STEP ? step + 1 : step;
+}
+
 typedef struct fopt_i_record {
     void *param;
     void *grad; /* NULL: skip this tensor */

@@ -77,22 +77,17 @@ Test(errors_calls, step_counts)
     model_expect_as_fresh(&m);
 }
 
-/* A tensor that has made all steps there are holds back the others too, unless it is skipped. */
-Test(errors_calls, no_step_after_the_last)
+/* The count stops, and the steps go on. */
+Test(errors_calls, the_last_step_number)
 {
     const int64_t last = (int64_t)1 << 53;
-    void *grads[MODEL_TENSORS];
-    for (size_t i = 0; i < MODEL_TENSORS; i++)
-        grads[i] = i == ADAM ? NULL : m.tensors[i].grad;
-    ASSERT_OK(fopt_set_step(m.optimizer, ADAM, last, NULL));
-    model_read(&m, &before);
-    refused(ARGUMENT, "tensor 3 'adam'*2^53", fopt_step(m.optimizer, NULL, NULL));
-
-    ASSERT_OK(fopt_set_grads(m.optimizer, grads, NULL));
-    ASSERT_OK(fopt_step(m.optimizer, NULL, NULL));
     int64_t step;
-    ASSERT_OK(fopt_get_step(m.optimizer, ADAM, &step, NULL));
-    cr_expect_eq(step, last);
+    ASSERT_OK(fopt_set_step(m.optimizer, ADAM, last - 1, NULL));
+    for (int i = 0; i < 2; i++) {
+        ASSERT_OK(fopt_step(m.optimizer, NULL, NULL));
+        ASSERT_OK(fopt_get_step(m.optimizer, ADAM, &step, NULL));
+        cr_expect_eq(step, last);
+    }
     fopt_destroy(m.optimizer);
 }
 

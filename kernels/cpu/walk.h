@@ -183,8 +183,8 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
         if (r->grad && here > 0) {
             const fopt_i_group *group = &job->groups[r->group];
             /* Most tensors share group and step count: with thousands of small ones this is the cost of each. */
-            if (v.group != group || coef_step != r->step + 1) {
-                coef_step = r->step + 1;
+            if (v.group != group || coef_step != fopt_i_next_step(r->step)) {
+                coef_step = fopt_i_next_step(r->step);
                 fopt_i_coefficients(&group->value, coef_step, &v.coef);
             }
             v.group = group;

@@ -37,7 +37,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
     if (i >= tables.record_count || !tables.records[i].grad)
         return;
     fopt_i_record *record = &tables.records[i];
-    record->step += record->step < ((int64_t)1 << 53); /* the last that can be counted, see fopt_set_step() */
+    record->step = fopt_i_next_step(record->step);
     fopt_i_coefficients(&tables.groups[record->group].value, record->step, &tables.coefs[i]);
 }
 

@@ -23,10 +23,15 @@ cudaError_t emu_forbid_capture(emu_stream *stream)
     return stream->capture ? invalidate(stream->capture.get(), cudaErrorStreamCaptureUnsupported) : cudaSuccess;
 }
 
+/* What this thread asked for by cudaThreadExchangeStreamCaptureMode(). */
+static thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
+
 /* Allocations and the like are unsafe during a capture of this thread, unless it is relaxed, and of any thread if it is
  * global. */
 cudaError_t emu_forbid_any_capture(bool relaxed_too)
 {
+    if (!relaxed_too && thread_mode == cudaStreamCaptureModeRelaxed)
+        return cudaSuccess;
     for (const auto &weak : captures()) {
         const std::shared_ptr<emu_capture> c = weak.lock();
         if (!c)
@@ -212,6 +217,13 @@ static cudaStreamCaptureStatus status_of(const emu_stream *stream)
     if (!stream->capture)
         return cudaStreamCaptureStatusNone;
     return stream->capture->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+}
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode)
+{
+    EMU_BEGIN(EMU_STREAM)
+    std::swap(*mode, thread_mode);
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus *status)
