@@ -306,9 +306,10 @@ static bool add_standard(plan *made, size_t params, const bench_options *chosen)
     for (size_t i = SHAPES_FLAT + 1; i < SHAPES_SETS && !chosen->quick; ++i)
         choose_shapes("", shapes_names[i], &all_shapes);
 
-    const axes *const products[] = {&sizes, &all_rules, &all_formats, &all_shapes};
+    enum { PRODUCTS = 4 };
+    const axes *const products[PRODUCTS] = {&sizes, &all_rules, &all_formats, &all_shapes};
     bool good = true;
-    for (size_t i = 0; i < sizeof products / sizeof *products && good; ++i) {
+    for (size_t i = 0; i < PRODUCTS && good; ++i) {
         const axes whole = completed(*products[i], params);
         good = add_product(made, &whole, chosen->scale);
     }
