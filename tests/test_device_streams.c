@@ -314,8 +314,8 @@ Test(device_streams, replay_of_settings)
     in_each_mode("replay of settings", replay_settings);
 }
 
-/* What cannot be recorded is refused, and the recording goes on. A creation is noticed if the stream is one for which
- * the default stream waits. */
+/* What cannot be recorded is refused, and the recording goes on. A creation works in the default stream: it is refused
+ * if that would have to wait for the stream. */
 static void record_around_refusals(unsigned flags, enum cudaStreamCaptureMode mode)
 {
     cudaStream_t stream = new_stream(flags);
@@ -330,15 +330,17 @@ static void record_around_refusals(unsigned flags, enum cudaStreamCaptureMode mo
     cr_expect_eq(fopt_get_step(t->cuda, 0, &step, stream), FOPT_ERR_DEVICE, "%s", what_runs());
     cr_expect(strstr(fopt_last_error(), "captured"), "%s: %s", what_runs(), fopt_last_error());
     cr_expect_eq(step, -7);
-    if (flags == cudaStreamDefault) {
-        cr_expect_eq(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &other), FOPT_ERR_DEVICE,
-                     "%s", what_runs());
-        cr_expect(strstr(fopt_last_error(), "captured"), "%s: %s", what_runs(), fopt_last_error());
-    }
+    const fopt_status created = fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &other);
+    cr_expect_eq(created, flags == cudaStreamDefault ? FOPT_ERR_DEVICE : FOPT_OK, "%s", what_runs());
+    cr_expect(!created || strstr(fopt_last_error(), "captured"), "%s: %s", what_runs(), fopt_last_error());
+    enum cudaStreamCaptureMode own = cudaStreamCaptureModeGlobal; /* every thread's to begin with */
+    CUDA_OK(cudaThreadExchangeStreamCaptureMode(&own));
+    cr_expect_eq(own, cudaStreamCaptureModeGlobal, "%s: the thread's mode was not given back", what_runs());
     cr_expect_eq(cudaPeekAtLastError(), cudaSuccess, "%s", what_runs());
     expect_ok(fopt_set_lr(t->cuda, 0, 0.2, stream));
     step_once(t->cuda, stream);
     CUDA_OK(cudaStreamEndCapture(stream, &graph));
+    fopt_destroy(other);
 
     cudaGraphExec_t executable = instantiate(graph);
     CUDA_OK(cudaGraphLaunch(executable, stream));
