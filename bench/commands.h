@@ -6,5 +6,6 @@
 int bench_command(int argc, char **argv);
 int info_command(int argc, char **argv);
 int train_command(int argc, char **argv);
+int verify_command(int argc, char **argv);
 
 #endif

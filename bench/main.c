@@ -15,6 +15,7 @@ static const struct {
     {"bench", bench_command, "time the step against what the memory can do"},
     {"info", info_command, "what this build and this machine offer"},
     {"train", train_command, "train a small network with each rule and compare"},
+    {"verify", verify_command, "compare every rule and format with exact results"},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

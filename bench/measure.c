@@ -319,7 +319,7 @@ bool measure(const char *command, fopt_device device, const measure_case *what, 
         complain(command, "out of memory");
     const bool good = numbers && open_subject(command, &s) && time_rounds(command, &s, effort, &timed);
     if (good)
-        describe_result(&s, &timed, numbers + 2 * CONTENDERS * rounds, result);
+        describe_result(&s, &timed, numbers + rounds * 2 * CONTENDERS, result);
     close_subject(&s);
     free(numbers);
     return good;

@@ -1,15 +1,21 @@
 #include "numbers.h"
 
+#include <math.h>
 #include <string.h>
 
-/* Explicit bits of the significand, and the exponent of the least normal number. */
+/* Explicit bits of the significand, and the exponents of the least and the largest normal numbers. */
 static const struct shape {
-    int significand, least;
-} shapes[] = {[FOPT_F32] = {23, -126}, [FOPT_BF16] = {7, -126}, [FOPT_F16] = {10, -14}};
+    int significand, least, most;
+} shapes[] = {[FOPT_F32] = {23, -126, 127}, [FOPT_BF16] = {7, -126, 127}, [FOPT_F16] = {10, -14, 15}};
 
 static uint32_t sign_bit(fopt_format format)
 {
     return format == FOPT_F32 ? 0x80000000u : 0x8000u;
+}
+
+static uint32_t infinity_bits(fopt_format format)
+{
+    return (uint32_t)(shapes[format].most - shapes[format].least + 2) << shapes[format].significand;
 }
 
 size_t numbers_bytes(fopt_format format)
@@ -35,6 +41,66 @@ void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits)
     const uint16_t half = (uint16_t)bits;
     char *element = (char *)array + index * numbers_bytes(format);
     memcpy(element, format == FOPT_F32 ? (const void *)&bits : &half, numbers_bytes(format));
+}
+
+static double half_value(uint32_t bits)
+{
+    const uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double value;
+    if (exponent == 31)
+        value = fraction > 0 ? (double)NAN : (double)INFINITY;
+    else if (exponent == 0)
+        value = ldexp(fraction, -24);
+    else
+        value = ldexp(fraction + 1024, (int)exponent - 25);
+    return bits & 0x8000 ? -value : value;
+}
+
+double numbers_value(fopt_format format, uint32_t bits)
+{
+    if (format == FOPT_F16)
+        return half_value(bits);
+    if (format == FOPT_BF16)
+        bits <<= 16; /* it is the upper half of a float */
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
+}
+
+double numbers_largest(fopt_format format)
+{
+    return numbers_value(format, infinity_bits(format) - 1);
+}
+
+double numbers_spacing(fopt_format format, double x)
+{
+    const struct shape s = shapes[format];
+    if (format == FOPT_F32 || !isfinite(x))
+        return 0;
+    const int exponent = x == 0 || ilogb(x) < s.least ? s.least : ilogb(x);
+    return ldexp(1, exponent - s.significand);
+}
+
+uint32_t numbers_special(fopt_format format, splitmix *random)
+{
+    const uint32_t normal = 1u << shapes[format].significand, infinity = infinity_bits(format);
+    const uint32_t magnitudes[] = {0,
+                                   1,
+                                   normal / 2,
+                                   normal - 1,
+                                   normal,
+                                   normal + 1,
+                                   infinity / 2 /* about 1 */,
+                                   infinity - normal,
+                                   infinity - 1,
+                                   infinity,
+                                   infinity + 1 /* a signaling NaN */,
+                                   infinity + normal / 2};
+    const size_t count = sizeof magnitudes / sizeof *magnitudes;
+    const uint64_t bits = splitmix_next(random);
+    const uint32_t any = (uint32_t)(bits >> 32) & (sign_bit(format) - 1);
+    const uint64_t choice = bits % (2 * count);
+    return (choice < count ? magnitudes[choice] : any) | (bits & 1u << 31 ? sign_bit(format) : 0);
 }
 
 uint32_t numbers_ordinary(fopt_format format, splitmix *random)

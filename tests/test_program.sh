@@ -56,7 +56,7 @@ refused() {
 }
 
 run --help
-[ "$status" -eq 0 ] && grep -q 'train' out && grep -q 'bench' out
+[ "$status" -eq 0 ] && grep -q 'train' out && grep -q 'bench' out && grep -q 'verify' out
 report $? "--help lists the commands"
 
 run --version
@@ -234,6 +234,39 @@ if command -v gnuplot >/dev/null; then
     report $? "bench --plot draws an SVG"
 else
     skip "bench --plot draws an SVG" "no gnuplot"
+fi
+
+run verify --help
+[ "$status" -eq 0 ] && grep -qe '--self-test' out
+report $? "verify --help lists the options"
+refused 2 "no rule is called 'momentum'" verify --rule momentum
+refused 2 "is not an integer from 0" verify --case 100000
+refused 2 "'x' is not an integer" verify --seed x
+refused 2 "'tpu' is neither cpu nor cuda" verify --device tpu
+refused 2 "unexpected argument 'now'" verify now
+refused 1 "cannot write absent/results.json" verify --json absent/results.json
+if [ "$cuda_absent" -eq 0 ]; then
+    refused 1 "CUDA" verify --device cuda
+else
+    skip "verify --device cuda is refused" "this machine has a CUDA device"
+fi
+run verify --quick --json verify.json
+[ "$status" -eq 0 ] && tail -n 1 out | grep -q ': 0 wrong; at most' && ! grep -q WRONG out
+report $? "verify finds nothing wrong"
+run verify --case 1234 --seed 7
+[ "$status" -eq 0 ] && [ "$(grep -c ' ok$' out)" -eq 1 ]
+report $? "verify --case checks one case alone"
+run verify --self-test
+[ "$status" -eq 0 ] && grep -qE '^([0-9]+) faults planted, \1 found$' out
+report $? "verify finds every fault that it plants"
+if python3 -c 'import json' 2>/dev/null; then
+    json_holds verify.json 'len(rows) > 200 and {row["rule"] for row in rows} == {"sgd", "rmsprop", "adam", "adamw"}
+        and len({(row["param_dtype"], row["grad_dtype"], row["state_format"]) for row in rows}) == 18
+        and len({row["variant"] for row in rows}) == 160
+        and all(row["elements"] > 100000 and row["differing_bits"] == 0 and 0 <= row["worst_ulp"] <= 4 for row in rows)'
+    report $? "verify --quick covers all variants and all formats"
+else
+    skip "verify --quick covers all variants and all formats" "no python3 to read it"
 fi
 
 echo "1..$count"

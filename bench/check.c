@@ -1,0 +1,365 @@
+#include "check.h"
+
+#include "../tests/oracle.h"
+#include "memory.h"
+#include "numbers.h"
+#include "options.h"
+#include "splitmix.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the tensors --------------------------------------------------------------------------------------------- */
+
+enum { TILE = 256, STEPS = 3, SMALL_TENSORS = 40, SPECIAL_TENSORS = 9, TENSORS = SPECIAL_TENSORS + SMALL_TENSORS };
+
+/* Where a tensor lies in the arrays, in elements. */
+typedef struct place {
+    size_t begin, count;
+} place;
+
+/* One that keeps several threads busy, those that end at and around a tile's end, some that are not aligned to more
+ * than an element, and many small ones. Returns the size of the arrays: between the tensors there is room, whose bytes
+ * must stay as they are. */
+static size_t lay_out(place places[TENSORS])
+{
+    static const int special[SPECIAL_TENSORS][2] = {
+        {70 * TILE + 57, 0}, {0, 0},        {1, 0},       {TILE - 1, 0}, {TILE, 0}, {TILE + 1, 0},
+        {3 * TILE + 8, 1},   {4 * TILE, 3}, {2 * TILE, 8}}; /* elements, and those by which the tensor is shifted */
+    size_t end = 0;
+    for (size_t i = 0; i < TENSORS; ++i) {
+        const size_t small = i - SPECIAL_TENSORS;
+        const size_t shift = i < SPECIAL_TENSORS ? (size_t)special[i][1] : small % 4;
+        places[i].begin = (end + 63) / 64 * 64 + shift;
+        places[i].count = i < SPECIAL_TENSORS ? (size_t)special[i][0] : 1 + small * 37 % 300;
+        end = places[i].begin + places[i].count + 1;
+    }
+    return end;
+}
+
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+/* A way to run on the device. On the CPU each instruction set is two: alone, and on several threads. */
+typedef struct runner {
+    fopt_isa isa;
+    int threads;
+} runner;
+
+enum { RUNNERS = 16, THREADS = 3 };
+
+struct check_bench {
+    fopt_device device;
+    runner runners[RUNNERS];
+    size_t runner_count;
+    place places[TENSORS];
+    size_t elements;
+    unsigned char *want[STEPS + 1][JUDGE_ARRAYS]; /* the reference: at first, and after each step */
+    unsigned char *grads[STEPS];
+    unsigned char *got;           /* what came from the device */
+    void *param, *grad;           /* on the device */
+    void *host_param, *host_grad; /* where the reference works */
+};
+
+static void choose_runners(check_bench *b)
+{
+    fopt_device_info info = {.size = sizeof info};
+    if (b->device.kind != FOPT_CPU || fopt_device_query(b->device, &info) != FOPT_OK) {
+        b->runners[b->runner_count++] = (runner){FOPT_ISA_AUTO, 0};
+        return;
+    }
+    for (fopt_isa isa = FOPT_ISA_BASELINE; fopt_isa_name(isa); ++isa)
+        for (int threads = 1; threads <= THREADS && (info.isas & 1u << isa); threads += THREADS - 1)
+            if (isa != FOPT_ISA_BASELINE || threads > 1) /* that is the reference */
+                b->runners[b->runner_count++] = (runner){isa, threads};
+}
+
+static const fopt_device the_cpu = {FOPT_CPU, 0};
+
+check_bench *check_open(const char *command, fopt_device device)
+{
+    check_bench *b = calloc(1, sizeof *b);
+    bool good = b;
+    if (good) {
+        b->device = device;
+        b->elements = lay_out(b->places);
+        choose_runners(b);
+        const size_t bytes = b->elements * sizeof(float);
+        for (size_t step = 0; step <= STEPS; ++step)
+            for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+                good = (b->want[step][array] = calloc(1, bytes)) && good;
+        for (size_t step = 0; step < STEPS; ++step)
+            good = (b->grads[step] = calloc(1, bytes)) && good;
+        good = (b->got = calloc(1, bytes)) && good;
+        good = (b->param = memory_new(device, bytes, 0)) && good;
+        good = (b->grad = memory_new(device, bytes, 1)) && good;
+        good = (b->host_param = memory_new(the_cpu, bytes, 0)) && good;
+        good = (b->host_grad = memory_new(the_cpu, bytes, 1)) && good;
+    }
+    if (good)
+        return b;
+    complain(command, "out of memory");
+    check_close(b);
+    return NULL;
+}
+
+void check_close(check_bench *b)
+{
+    if (!b)
+        return;
+    for (size_t step = 0; step <= STEPS; ++step)
+        for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+            free(b->want[step][array]);
+    for (size_t step = 0; step < STEPS; ++step)
+        free(b->grads[step]);
+    free(b->got);
+    memory_free(b->device, b->param);
+    memory_free(b->device, b->grad);
+    memory_free(the_cpu, b->host_param);
+    memory_free(the_cpu, b->host_grad);
+    free(b);
+}
+
+/* ---- data ---------------------------------------------------------------------------------------------------- */
+
+typedef enum data_kind { ORDINARY, ADVERSARIAL, DATA_KINDS } data_kind;
+static const char *const data_names[DATA_KINDS] = {"ordinary", "adversarial"};
+
+enum { UNTOUCHED = 0xa5, ONE_IN = 8 /* numbers is adversarial */ };
+
+static void draw(const check_bench *b, data_kind kind, fopt_format format, unsigned char *array, splitmix *random)
+{
+    memset(array, UNTOUCHED, b->elements * sizeof(float));
+    for (size_t t = 0; t < TENSORS; ++t)
+        for (size_t i = b->places[t].begin; i < b->places[t].begin + b->places[t].count; ++i)
+            numbers_set(format, array, i,
+                        kind == ADVERSARIAL && splitmix_next(random) % ONE_IN == 0 ? numbers_special(format, random)
+                                                                                   : numbers_ordinary(format, random));
+}
+
+static void draw_all(check_bench *b, const check_case *what, data_kind kind)
+{
+    splitmix random = {what->seed};
+    draw(b, kind, what->formats.param, b->want[0][JUDGE_PARAM], &random);
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+        memset(b->want[0][array], 0, b->elements * sizeof(float));
+    for (size_t step = 0; step < STEPS; ++step)
+        draw(b, kind, what->formats.grad, b->grads[step], &random);
+}
+
+/* ---- one run ------------------------------------------------------------------------------------------------- */
+
+/* An optimizer of a case's tensors, on the device or as the reference. */
+typedef struct session {
+    const check_bench *bench;
+    const check_case *what;
+    fopt_device device;
+    void *param, *grad;
+    fopt_optimizer *optimizer;
+} session;
+
+/* These return NULL, or what went wrong. */
+static const char *copied(bool good)
+{
+    return good ? NULL : "memory of the device cannot be copied";
+}
+
+static const char *done(fopt_status status)
+{
+    return status == FOPT_OK ? NULL : fopt_last_error();
+}
+
+static const char *begin(session *s, runner how)
+{
+    const check_bench *b = s->bench;
+    const case_formats formats = s->what->formats;
+    const fopt_config config = {
+        .size = sizeof config, .device = s->device, .seed = s->what->seed, .isa = how.isa, .threads = how.threads};
+    fopt_tensor tensors[TENSORS];
+    for (size_t t = 0; t < TENSORS; ++t)
+        tensors[t] = (fopt_tensor){.size = sizeof tensors[t],
+                                   .param = (char *)s->param + b->places[t].begin * numbers_bytes(formats.param),
+                                   .grad = (char *)s->grad + b->places[t].begin * numbers_bytes(formats.grad),
+                                   .count = b->places[t].count,
+                                   .param_format = formats.param,
+                                   .grad_format = formats.grad};
+    const char *wrong =
+        copied(memory_write(s->device, s->param, b->want[0][JUDGE_PARAM], b->elements * numbers_bytes(formats.param)));
+    return wrong ? wrong : done(fopt_create(&config, &s->what->group, 1, tensors, TENSORS, &s->optimizer));
+}
+
+static const char *make_step(session *s, size_t step)
+{
+    const size_t bytes = s->bench->elements * numbers_bytes(s->what->formats.grad);
+    const char *wrong = copied(memory_write(s->device, s->grad, s->bench->grads[step], bytes));
+    return wrong ? wrong : done(fopt_step(s->optimizer, NULL, NULL));
+}
+
+static fopt_format format_of(const check_case *what, size_t array)
+{
+    return array == JUDGE_PARAM ? what->formats.param : what->group.state_format[array - JUDGE_STATES];
+}
+
+bool check_keeps(const fopt_group *group, size_t array)
+{
+    return array == JUDGE_PARAM || oracle_keeps(group, (fopt_state_kind)(array - JUDGE_STATES));
+}
+
+static const char *read_array(const session *s, size_t array, unsigned char *to)
+{
+    const check_bench *b = s->bench;
+    const size_t bytes = numbers_bytes(format_of(s->what, array));
+    if (array == JUDGE_PARAM)
+        return copied(memory_read(s->device, to, s->param, b->elements * bytes));
+    const char *wrong = NULL;
+    memset(to, 0, b->elements * bytes);
+    for (size_t t = 0; t < TENSORS && !wrong; ++t) {
+        fopt_array view = {.size = sizeof view};
+        wrong = done(fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view));
+        if (!wrong && view.data)
+            wrong = copied(memory_read(s->device, to + b->places[t].begin * bytes, view.data, view.bytes));
+    }
+    return wrong;
+}
+
+/* ---- comparison ---------------------------------------------------------------------------------------------- */
+
+/* Where and in what a comparison was made. */
+typedef struct scene {
+    check_bench *bench;
+    const check_case *what;
+    const check_fault *fault;
+    data_kind data;
+    check_result *result;
+} scene;
+
+/* Moves an element of the first tensor by some units in the last place, if the fault is to be there. */
+static void plant(const scene *s, bool in_reference, size_t step, size_t array, unsigned char *data)
+{
+    const check_fault *fault = s->fault;
+    if (!fault || fault->in_reference != in_reference || fault->array != array || step != STEPS || s->data != ORDINARY)
+        return;
+    const fopt_format format = format_of(s->what, array);
+    const size_t element = s->bench->places[0].begin + s->bench->places[0].count / 2;
+    const uint32_t units = !in_reference ? 1 : format == FOPT_F32 ? 1u << 16 : 4;
+    numbers_set(format, data, element, numbers_get(format, data, element) + units);
+}
+
+/* Says what is wrong, if nothing was before. */
+static void note(const scene *s, size_t array, size_t step, size_t element, const char *wrong)
+{
+    const check_bench *b = s->bench;
+    size_t t = TENSORS - 1;
+    while (t > 0 && b->places[t].begin > element)
+        t--;
+    if (s->result->message[0] == '\0')
+        snprintf(s->result->message, sizeof s->result->message,
+                 "%s of tensor %zu (%zu elements), element %zu, %s data, step %zu: %s",
+                 judge_array_name(s->what->group.rule, array), t, b->places[t].count, element - b->places[t].begin,
+                 data_names[s->data], step, wrong);
+}
+
+/* What the oracle says of step number `step`, from 1, of the reference. */
+static void ask_oracle(const scene *s, size_t step)
+{
+    const check_bench *b = s->bench;
+    judge_arrays before, after;
+    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+        const bool kept = check_keeps(&s->what->group, array);
+        before.data[array] = kept ? b->want[step - 1][array] : NULL;
+        after.data[array] = kept ? b->want[step][array] : NULL;
+        before.formats[array] = after.formats[array] = format_of(s->what, array);
+    }
+    judge_error worst[JUDGE_ARRAYS] = {0};
+    for (size_t t = 0; t < TENSORS; ++t) {
+        judge_step(&s->what->group, (int64_t)step, &before, s->what->formats.grad, b->grads[step - 1], &after,
+                   b->places[t].begin, b->places[t].begin + b->places[t].count, worst);
+        s->result->elements += b->places[t].count;
+    }
+    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+        double *most = array == JUDGE_PARAM ? &s->result->param_ulps : &s->result->state_ulps;
+        *most = fmax(*most, worst[array].ulps);
+        if (worst[array].ulps > (array == JUDGE_PARAM ? JUDGE_PARAM_ULPS : JUDGE_STATE_ULPS)) {
+            char wrong[128];
+            snprintf(wrong, sizeof wrong, "%.3g ulp from the oracle: got %a want %a", worst[array].ulps,
+                     worst[array].got, worst[array].want);
+            note(s, array, step, worst[array].element, wrong);
+        }
+    }
+}
+
+static const char *run_reference(const scene *s)
+{
+    check_bench *b = s->bench;
+    session reference = {b, s->what, the_cpu, b->host_param, b->host_grad, NULL};
+    const char *wrong = begin(&reference, (runner){FOPT_ISA_BASELINE, 1});
+    for (size_t step = 1; step <= STEPS && !wrong; ++step) {
+        wrong = make_step(&reference, step - 1);
+        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; ++array)
+            if (check_keeps(&s->what->group, array)) {
+                wrong = read_array(&reference, array, b->want[step][array]);
+                plant(s, true, step, array, b->want[step][array]);
+            }
+        if (!wrong)
+            ask_oracle(s, step);
+    }
+    fopt_destroy(reference.optimizer);
+    return wrong;
+}
+
+static void compare_array(const scene *s, runner how, size_t step, size_t array)
+{
+    const check_bench *b = s->bench;
+    const fopt_format format = format_of(s->what, array);
+    const unsigned char *want = b->want[step][array];
+    size_t element;
+    const uint64_t differing = judge_bits(format, b->got, want, b->elements, &element);
+    if (differing == 0)
+        return;
+    char wrong[160], where[40] = "the device";
+    if (b->device.kind == FOPT_CPU)
+        snprintf(where, sizeof where, "%s with %d thread%s", fopt_isa_name(how.isa), how.threads,
+                 how.threads > 1 ? "s" : "");
+    snprintf(wrong, sizeof wrong, "%s gives 0x%0*x, the portable code 0x%0*x", where, (int)(2 * numbers_bytes(format)),
+             (unsigned)numbers_get(format, b->got, element), (int)(2 * numbers_bytes(format)),
+             (unsigned)numbers_get(format, want, element));
+    note(s, array, step, element, wrong);
+    s->result->differing_bits += differing;
+}
+
+static const char *run_device(const scene *s, runner how)
+{
+    check_bench *b = s->bench;
+    session tried = {b, s->what, b->device, b->param, b->grad, NULL};
+    const char *wrong = begin(&tried, how);
+    for (size_t step = 1; step <= STEPS && !wrong; ++step) {
+        wrong = make_step(&tried, step - 1);
+        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; ++array)
+            if (check_keeps(&s->what->group, array)) {
+                wrong = read_array(&tried, array, b->got);
+                plant(s, false, step, array, b->got);
+                if (!wrong)
+                    compare_array(s, how, step, array);
+            }
+    }
+    fopt_destroy(tried.optimizer);
+    return wrong;
+}
+
+bool check(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
+           check_result *result)
+{
+    const char *wrong = NULL;
+    *result = (check_result){0};
+    for (data_kind data = 0; data < DATA_KINDS && !wrong; ++data) {
+        const scene s = {bench, what, fault, data, result};
+        draw_all(bench, what, data);
+        wrong = run_reference(&s);
+        for (size_t i = 0; i < bench->runner_count && !wrong; ++i)
+            wrong = run_device(&s, bench->runners[i]);
+    }
+    if (wrong)
+        complain(command, "%s", wrong);
+    return !wrong;
+}
