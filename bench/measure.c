@@ -20,8 +20,9 @@ typedef struct subject {
     peers_tensor *peer_tensors;       /* NULL: the peers do not know the case */
     float *scratch;
     peers_model loop, blas;
-    memory_roof roof, others; /* others: to empty the caches, where the arrays could stay in them */
-    size_t state_bytes, total_bytes;
+    memory_roof roof;
+    void *others; /* to empty the caches with, where the arrays could stay in them */
+    size_t others_bytes, total_bytes;
 } subject;
 
 enum { INDEX_PARAM = 1, INDEX_GRAD, INDEX_SCRATCH };
@@ -79,7 +80,6 @@ static fopt_status create(subject *s)
     }
     fopt_sizes sizes = {.size = sizeof sizes};
     fopt_status status = fopt_query_sizes(&config, &what->group, 1, s->tensors, what->shapes.tensors, &sizes);
-    s->state_bytes = sizes.state_bytes;
     s->total_bytes = what->shapes.params * (numbers_bytes(what->param) + numbers_bytes(what->grad)) + sizes.state_bytes;
     if (status == FOPT_OK)
         status = fopt_create(&config, &what->group, 1, s->tensors, what->shapes.tensors, &s->optimizer);
@@ -125,7 +125,7 @@ static void close_subject(subject *s)
     fopt_destroy(s->optimizer);
     fopt_destroy(s->flat);
     memory_roof_free(&s->roof);
-    memory_roof_free(&s->others);
+    memory_free(s->device, s->others);
     memory_free(s->device, s->param);
     memory_free(s->device, s->grad);
     memory_free(s->device, s->scratch);
@@ -133,18 +133,24 @@ static void close_subject(subject *s)
     free(s->peer_tensors);
 }
 
+static bool make_others(subject *s, size_t bytes)
+{
+    s->others = memory_new(s->device, bytes, 0);
+    s->others_bytes = bytes;
+    return s->others;
+}
+
 /* After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {
-    enum { CACHES = 4 }; /* arrays of so many times the caches push themselves out of them */
-    const size_t cold = CACHES * memory_cache_bytes();
+    const size_t cache_bytes = memory_cache_bytes();
     bool good = allocate(s);
     if (good && create(s) != FOPT_OK) {
         complain(command, "%s", fopt_last_error());
         return false;
     }
     good = good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
-           (s->total_bytes >= cold || memory_roof_new(s->device, cold, &s->others));
+           (s->total_bytes >= 4 * cache_bytes || make_others(s, 2 * cache_bytes));
     if (!good)
         complain(command, "out of memory: %s of %zu parameters", s->what->shapes.name, s->what->shapes.params);
     return good;
@@ -222,7 +228,8 @@ static bool time_round(subject *s, size_t round, memory_timing timings[CONTENDER
         const size_t who = (round + turn) % CONTENDERS;
         if (!takes_part(s, who))
             continue;
-        memory_evict(&s->others);
+        if (s->others)
+            memory_evict(s->device, s->others, s->others_bytes);
         if (!memory_time(s->device, contenders[who].run, s, &timings[who]))
             return false;
     }

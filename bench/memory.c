@@ -145,16 +145,17 @@ size_t memory_cache_bytes(void)
     return bytes > 0 ? (size_t)bytes : (size_t)32 << 20;
 }
 
-/* Reads alone: lines that must be written back would slow whoever comes next. */
+enum { LINE = 64 };
+
 static void read_range(const void *context, size_t begin, size_t end)
 {
-    const volatile float *a = ((const memory_roof *)context)->a;
-    const size_t line = 64 / sizeof(float);
-    for (size_t i = begin; i < end; i += line)
-        (void)a[i];
+    const volatile char *array = *(const char *const *)context;
+    for (size_t line = begin; line < end; ++line)
+        (void)array[line * LINE];
 }
 
-void memory_evict(const memory_roof *roof)
+void memory_evict(fopt_device device, const void *array, size_t bytes)
 {
-    parallel_ranges(read_range, roof, roof->count);
+    (void)device;
+    parallel_ranges(read_range, &array, bytes / LINE);
 }

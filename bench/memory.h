@@ -52,7 +52,7 @@ bool memory_stream(void *roof);
 /* What the caches of this machine hold, about. */
 size_t memory_cache_bytes(void);
 
-/* Fills the caches with other things. Needs a memory_roof of several times memory_cache_bytes(). */
-void memory_evict(const memory_roof *roof);
+/* Reads an array, so that it takes the place of what was in the caches; it must be larger than they are. */
+void memory_evict(fopt_device device, const void *array, size_t bytes);
 
 #endif

@@ -194,7 +194,7 @@ refused 1 "cannot write absent/results.json" bench --json absent/results.json
 if [ "$cuda" = absent ]; then
     refused 1 "CUDA" bench --device cuda
 else
-    skip "bench --device cuda is refused" "this machine has a CUDA device"
+    refused 1 "works on the CPU alone" bench --device cuda
 fi
 
 run bench --quick --repeat 3 --rule sgd --rule adam --params 1024,2^12..2^15 --formats f32/f32/f32 \
@@ -245,10 +245,10 @@ refused 2 "'x' is not an integer" verify --seed x
 refused 2 "'tpu' is neither cpu nor cuda" verify --device tpu
 refused 2 "unexpected argument 'now'" verify now
 refused 1 "cannot write absent/results.json" verify --json absent/results.json
-if [ "$cuda_absent" -eq 0 ]; then
+if [ "$cuda" = absent ]; then
     refused 1 "CUDA" verify --device cuda
 else
-    skip "verify --device cuda is refused" "this machine has a CUDA device"
+    refused 1 "works on the CPU alone" verify --device cuda
 fi
 run verify --quick --json verify.json
 [ "$status" -eq 0 ] && tail -n 1 out | grep -q ': 0 wrong; at most' && ! grep -q WRONG out
