@@ -150,6 +150,7 @@ static bool open_subject(const char *command, subject *s)
         return false;
     }
     good = good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
+           /* Larger arrays push themselves out of the caches. */
            (s->total_bytes >= 4 * cache_bytes || make_others(s, 2 * cache_bytes));
     if (!good)
         complain(command, "out of memory: %s of %zu parameters", s->what->shapes.name, s->what->shapes.params);
