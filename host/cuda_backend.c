@@ -241,7 +241,9 @@ static fopt_status create_uncaptured(fopt_optimizer *o)
         status = fill_device(o, &p->tables);
     }
     if (status) {
-        cudaStreamSynchronize(NULL); /* what was enqueued before the failure still writes */
+        /* What was enqueued before the failure still writes. The first error is the one that is told. */
+        if (cudaStreamSynchronize(NULL) != cudaSuccess)
+            cudaGetLastError();
         fopt_i_release_state(o);
     }
     (void)check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");

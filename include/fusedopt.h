@@ -34,10 +34,11 @@
  *  fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and fopt_update()
  *  only enqueue on the given stream, take their values at the call, and may be captured into a graph: a replay repeats
  *  them with the values of the capture, and counts its steps. Parameters, gradients and state must stay valid until the
- *  stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait; fopt_create() uses the legacy
- *  default stream, and must not be called while a stream is captured. The caller's current device is unchanged after
- *  every call, and is the optimizer's when an allocator is called. Pointers are checked to be memory of the device by
- *  fopt_create() and fopt_update(), not by fopt_set_grads().
+ *  stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait: fopt_create() for the legacy
+ *  default stream, fopt_destroy() for the device. Neither may be called while a stream is captured: the one is refused,
+ *  the other would spoil the capture. The caller's current device is unchanged after every call, and is the optimizer's
+ *  when an allocator is called. Pointers are checked to be memory of the device by fopt_create() and fopt_update(), not
+ *  by fopt_set_grads().
  *  A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED

@@ -123,7 +123,7 @@ cudaError_t cudaEventQuery(cudaEvent_t handle)
     if (is_over(event))
         return emu_failed(emu_sticky);
     emu_step_stream(event->stream);
-    return cudaErrorNotReady;
+    return emu_failed(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t first, cudaEvent_t last)
@@ -133,7 +133,7 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t first, cudaEve
     if (!a || !b || !milliseconds || !a->stream || !b->stream || (a->flags | b->flags) & cudaEventDisableTiming)
         return emu_failed(cudaErrorInvalidResourceHandle);
     if (!is_over(a) || !is_over(b))
-        return cudaErrorNotReady;
+        return emu_failed(cudaErrorNotReady);
     *milliseconds = (float)(b->time - a->time);
     return cudaSuccess;
 }

@@ -68,7 +68,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle)
         return emu_failed(error);
     if (!emu_step_stream(stream))
         return emu_failed(emu_sticky);
-    return cudaErrorNotReady;
+    return emu_failed(cudaErrorNotReady);
 }
 
 cudaError_t cudaDeviceSynchronize(void)

@@ -21,6 +21,8 @@ static uint64_t last_sequence;
 
 static void copy(const emu_work *w)
 {
+    if (w->bytes == 0)
+        return;
     emu_check_range(w->to, w->bytes, w->to_device, "a copy that runs now", "destination");
     emu_check_range(w->from, w->bytes, w->from_device, "a copy that runs now", "source");
     emu_open_memory(-1);
@@ -29,6 +31,8 @@ static void copy(const emu_work *w)
 
 static void set(const emu_work *w)
 {
+    if (w->bytes == 0)
+        return;
     emu_check_range(w->to, w->bytes, true, "a memset that runs now", "destination");
     emu_open_memory(-1);
     memset(w->to, w->value, w->bytes);
