@@ -312,7 +312,7 @@ Test(special, subnormals_are_kept_and_used)
     static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
     static arrays a;
     for (size_t f = 0; f < LENGTH(formats); f++) {
-        clear(&a, 0, (case_formats){formats[f], formats[f], FOPT_F32}, 20 * 20);
+        clear(&a, 0, (case_formats){formats[f], formats[f], FOPT_F32}, 400); /* each of 20 with each of 20 */
         a.group.lr = 1;
         describe_run(&a, "subnormals, lr 1");
         for (uint32_t i = 0; i < a.count; i++) {

@@ -290,6 +290,7 @@ static void compare_spreads(const work *w, size_t turn)
 {
     fopt_isa isas[3];
     const size_t isa_count = isas_here(isas);
+    cr_assert_gt(isa_count, 0);
     run_reference(w);
     for (size_t i = 0; i < LENGTH(spreads); i++, turn++) {
         const size_t r = turn % LENGTH(routes);
