@@ -32,13 +32,16 @@ typedef struct fopt_i_rule {
 
 typedef struct fopt_i_format {
     const char *name;
-    size_t element_bytes;
+    size_t element_bytes, tile_bytes; /* a tile takes the latter besides its elements */
 } fopt_i_format;
 
 const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
 const fopt_i_format *fopt_i_find_format(fopt_format format); /* NULL: not of the enum */
+bool fopt_i_stores_arrays(fopt_format format);               /* parameters and gradients */
 bool fopt_i_stores_moments(fopt_format format);
-unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds); /* index into FOPT_I_LOOPS */
+bool fopt_i_is_quantized(fopt_format format);
+/* Index into FOPT_I_LOOPS; FOPT_I_LOOP_COUNT if there is no such loop. */
+unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized);
 
 /* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
 

@@ -78,9 +78,11 @@ static void assign_state(fopt_optimizer *o)
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
         for (size_t i = 0; i < o->tensor_count; i++) {
             fopt_i_record *r = &o->records[i];
-            size_t bytes = fopt_i_state_bytes(&o->groups[r->group], kind, (size_t)r->count);
-            r->state[kind] = bytes > 0 ? next : NULL;
-            next += fopt_i_padded(bytes);
+            const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(&o->groups[r->group], kind, (size_t)r->count);
+            r->state[kind] = bytes.data > 0 ? next : NULL;
+            next += fopt_i_padded(bytes.data);
+            r->absmax[kind] = bytes.absmax > 0 ? (float *)next : NULL;
+            next += fopt_i_padded(bytes.absmax);
         }
         next += FOPT_I_KIND_PADDING;
     }
@@ -304,8 +306,9 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         .size = sizeof array,
         .data = r->state[kind],
         .count = r->state[kind] ? (size_t)r->count : 0,
-        .bytes = fopt_i_state_bytes(group, kind, (size_t)r->count),
+        .bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count).data,
         .format = group->value.state_format[kind],
+        .absmax = r->absmax[kind],
     };
     return fopt_i_write_struct(view, &array, sizeof array, "view");
 }

@@ -1,11 +1,12 @@
 #include "plan.h"
 #include <string.h>
 
-size_t fopt_i_state_bytes(const fopt_i_group *group, unsigned kind, size_t count)
+fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group, unsigned kind, size_t count)
 {
     if (!(group->kinds & 1u << kind))
-        return 0;
-    return count * fopt_i_find_format(group->value.state_format[kind])->element_bytes;
+        return (fopt_i_state_bytes){0, 0};
+    const fopt_i_format *format = fopt_i_find_format(group->value.state_format[kind]);
+    return (fopt_i_state_bytes){count * format->element_bytes, fopt_i_tile_count(count) * format->tile_bytes};
 }
 
 size_t fopt_i_padded(size_t bytes)
@@ -16,9 +17,10 @@ size_t fopt_i_padded(size_t bytes)
 static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, const fopt_tensor *tensor, size_t index)
 {
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        size_t bytes = fopt_i_state_bytes(group, kind, tensor->count);
-        plan->sizes.state_bytes += bytes;
-        plan->sizes.padding_bytes += fopt_i_padded(bytes) - bytes;
+        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, tensor->count);
+        plan->sizes.state_bytes += bytes.data + bytes.absmax;
+        plan->sizes.padding_bytes +=
+            fopt_i_padded(bytes.data) - bytes.data + fopt_i_padded(bytes.absmax) - bytes.absmax;
     }
     plan->tile_count += fopt_i_tile_count(tensor->count);
     plan->name_bytes += tensor->name ? strlen(tensor->name) + 1 : 0;

@@ -23,7 +23,12 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
 #define FOPT_I_ALIGNMENT    64
 #define FOPT_I_KIND_PADDING 4096
 
-size_t fopt_i_state_bytes(const fopt_i_group *group, unsigned kind, size_t count);
+/* Of one moment of one tensor. */
+typedef struct fopt_i_state_bytes {
+    size_t data, absmax;
+} fopt_i_state_bytes;
+
+fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group, unsigned kind, size_t count);
 size_t fopt_i_padded(size_t bytes); /* to the alignment */
 
 #endif

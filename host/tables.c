@@ -18,7 +18,8 @@ static const fopt_i_rule rules[] = {
 };
 
 static const fopt_i_format formats[] = {
-#define ROW(format, format_name) [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name)},
+#define ROW(format, format_name, bytes)                                                                                \
+    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name), .tile_bytes = bytes},
     FOPT_I_FORMATS(ROW)
 #undef ROW
 };
@@ -32,8 +33,9 @@ static const fopt_i_arithmetic arithmetics[] = {
 static const struct {
     fopt_i_arithmetic arithmetic;
     unsigned kinds;
+    bool quantized;
 } loops[] = {
-#define ROW(arithmetic, variant, kinds) {fopt_i_arithmetic_##arithmetic, kinds},
+#define ROW(arithmetic, variant, kinds, quantized) {fopt_i_arithmetic_##arithmetic, kinds, quantized},
     FOPT_I_LOOPS(ROW)
 #undef ROW
 };
@@ -50,11 +52,11 @@ const fopt_i_format *fopt_i_find_format(fopt_format format)
     return (size_t)format < LENGTH(formats) ? &formats[format] : NULL;
 }
 
-bool fopt_i_stores_moments(fopt_format format)
+bool fopt_i_stores_arrays(fopt_format format)
 {
     switch (format) {
 #define ROW(format, name) case format:
-        FOPT_I_STATE_FORMATS(ROW)
+        FOPT_I_ARRAY_FORMATS(ROW)
 #undef ROW
         return true;
     default:
@@ -62,11 +64,36 @@ bool fopt_i_stores_moments(fopt_format format)
     }
 }
 
-unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds)
+bool fopt_i_is_quantized(fopt_format format)
+{
+    switch (format) {
+#define ROW(format, name) case format:
+        FOPT_I_QUANTIZED_FORMATS(ROW)
+#undef ROW
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool fopt_i_stores_moments(fopt_format format)
+{
+    switch (format) {
+#define ROW(format, name) case format:
+        FOPT_I_MOMENT_FORMATS(ROW)
+#undef ROW
+        return true;
+    default:
+        return fopt_i_is_quantized(format);
+    }
+}
+
+unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized)
 {
     unsigned i = 0;
-    while (loops[i].arithmetic != arithmetics[rule] || loops[i].kinds != kinds)
-        i++; /* a rule's kinds() returns only sets that have a loop; a test runs every variant */
+    while (i < FOPT_I_LOOP_COUNT &&
+           (loops[i].arithmetic != arithmetics[rule] || loops[i].kinds != kinds || loops[i].quantized != quantized))
+        i++;
     return i;
 }
 

@@ -1,12 +1,27 @@
 /* fopt_update(): one step of one tensor, with state that the caller owns. */
-#include "internal.h"
+#include "plan.h"
 #include <inttypes.h>
 #include <stdio.h>
 
-/* One state array, checked against the group; NULL in *data if the group keeps none. */
-static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group, size_t count,
-                              const char *tensor, void **data)
+static fopt_status read_absmax(const fopt_array *array, fopt_state_kind kind, const char *name, const char *label,
+                               fopt_i_record *record)
 {
+    if (!fopt_i_is_quantized(array->format))
+        return array->absmax ? fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is %p, but %s of %s has none", label,
+                                           (void *)array->absmax, fopt_format_name(array->format), name)
+                             : FOPT_OK;
+    if (!array->absmax)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is NULL, but %s is %s", label, name,
+                           fopt_format_name(array->format));
+    record->absmax[kind] = array->absmax;
+    return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_tile_count(array->count), FOPT_F32, label);
+}
+
+/* One moment, checked against the group, goes into the record; NULL if the group keeps none. */
+static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
+                              const char *tensor, fopt_i_record *record)
+{
+    const size_t count = (size_t)record->count;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
@@ -18,7 +33,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         if (status)
             return status;
     }
-    *data = array.data;
+    record->state[kind] = array.data;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array", label,
                            array.data, rule->name);
@@ -32,7 +47,8 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     if (array.format != group->value.state_format[kind])
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s", label, name,
                            (int)array.format, fopt_format_name(group->value.state_format[kind]));
-    return fopt_i_check_pointer(array.data, name, count, array.format, label);
+    fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, label);
+    return status ? status : read_absmax(&array, kind, name, label, record);
 }
 
 static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_record *r,
@@ -44,13 +60,25 @@ static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
         if (r->state[kind])
             status = backend->check_memory(config, r->state[kind], "a state array", tensor);
+    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
+        if (r->absmax[kind])
+            status = backend->check_memory(config, r->absmax[kind], "an absmax", tensor);
     return status;
 }
 
 static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, const char *tensor)
 {
-    static const char *const names[] = {"param", "grad", "states[0]", "states[1]", "states[2]", "states[3]"};
-    fopt_i_interval intervals[2 + FOPT_STATE_KINDS];
+    static const char *const names[] = {"param",
+                                        "grad",
+                                        "states[0]",
+                                        "states[1]",
+                                        "states[2]",
+                                        "states[3]",
+                                        "states[0].absmax",
+                                        "states[1].absmax",
+                                        "states[2].absmax",
+                                        "states[3].absmax"};
+    fopt_i_interval intervals[2 + 2 * FOPT_STATE_KINDS];
     size_t count = 0;
     if (r->count == 0)
         return FOPT_OK;
@@ -58,11 +86,13 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record
         fopt_i_interval_of(r->param, r->count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes, 0);
     intervals[count++] =
         fopt_i_interval_of(r->grad, r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes, 1);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++)
-        if (group->kinds & 1u << kind)
-            intervals[count++] = fopt_i_interval_of(
-                r->state[kind], r->count * fopt_i_find_format(group->value.state_format[kind])->element_bytes,
-                2 + kind);
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
+        if (bytes.data > 0)
+            intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
+        if (bytes.absmax > 0)
+            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, 2 + FOPT_STATE_KINDS + kind);
+    }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIxPTR ", which overlaps %s, 0x%" PRIxPTR, tensor,
@@ -106,8 +136,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         .grad_format = (uint8_t)t.grad_format,
     };
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, t.count, label.text,
-                            &record.state[kind]);
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, label.text, &record);
     if (!status)
         status = check_overlaps(&g, &record, label.text);
     if (!status && t.count > 0)

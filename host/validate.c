@@ -1,5 +1,6 @@
 /* Reading what the caller describes: every field is checked before anything acts on it. */
 #include "../kernels/rules/element.h"
+#include "../kernels/rules/rules.h"
 #include "internal.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -208,8 +209,10 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
     return FOPT_OK;
 }
 
-static fopt_status check_state_formats(const fopt_i_group *group, const fopt_i_rule *rule, const char *label)
+/* Finds the group's loop too. */
+static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, const char *label)
 {
+    const char *quantized = NULL; /* the name of a moment that is */
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
         if (!(group->kinds & 1u << kind))
             continue;
@@ -220,7 +223,14 @@ static fopt_status check_state_formats(const fopt_i_group *group, const fopt_i_r
         if (!fopt_i_stores_moments(group->value.state_format[kind]))
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments", label,
                                rule->state_names[kind], format->name);
+        if (fopt_i_is_quantized(group->value.state_format[kind]))
+            quantized = rule->state_names[kind];
     }
+    group->loop = fopt_i_find_loop(group->value.rule, group->kinds, quantized != NULL);
+    if (group->loop == FOPT_I_LOOP_COUNT)
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
+                           "%s: state_format of %s is q8, in which %s with FOPT_CENTERED cannot keep any moment", label,
+                           quantized, rule->name);
     return FOPT_OK;
 }
 
@@ -241,7 +251,6 @@ fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group
     if (status)
         return status;
     group->kinds = rule->kinds(&group->value);
-    group->loop = fopt_i_find_loop(group->value.rule, group->kinds);
     return check_state_formats(group, rule, label.text);
 }
 
@@ -322,6 +331,17 @@ static fopt_status check_shard(const fopt_tensor *t, const char *label)
     return FOPT_OK;
 }
 
+static fopt_status check_array_format(fopt_format format, const char *field, const char *label)
+{
+    const fopt_i_format *found = fopt_i_find_format(format);
+    if (!found)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %d, not a fopt_format", label, field, (int)format);
+    if (!fopt_i_stores_arrays(format))
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s is %s, which only moments are stored in", label, field,
+                           found->name);
+    return FOPT_OK;
+}
+
 fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor)
 {
     if (!from)
@@ -333,12 +353,12 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
     if (index != FOPT_I_NO_INDEX && tensor->group >= group_count) /* alone it has none */
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", label.text, tensor->group,
                            group_count);
-    if (!fopt_i_find_format(tensor->param_format))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param_format is %d, not a fopt_format", label.text,
-                           (int)tensor->param_format);
-    if (!fopt_i_find_format(tensor->grad_format))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad_format is %d, not a fopt_format", label.text,
-                           (int)tensor->grad_format);
+    if (!status)
+        status = check_array_format(tensor->param_format, "param_format", label.text);
+    if (!status)
+        status = check_array_format(tensor->grad_format, "grad_format", label.text);
+    if (status)
+        return status;
     /* Bytes of a tensor's arrays, and their sum, must fit size_t by far. */
     if (tensor->count > PTRDIFF_MAX / 64)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count is %zu, more than any memory holds", label.text,

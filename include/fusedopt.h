@@ -46,6 +46,8 @@
  *  - more than one of FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM, or one of them with dampening;
  *  - one of them, or dampening, without momentum;
  *  - FOPT_ADAMW without FOPT_DECOUPLED_DECAY, which is FOPT_ADAM;
+ *  - parameters or gradients as FOPT_Q8, or FOPT_CENTERED with any moment as FOPT_Q8: a difference of two quantized
+ *    squares gives steps of 1000 * lr;
  *  - beta1, beta2 and eps all 0, or alpha and eps: a group that fopt_group_init() has not seen;
  *  - adding or removing state arrays after creation (fopt_set_group).
  * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads.
@@ -187,8 +189,24 @@ typedef enum fopt_format {
                       moments s and v are rounded stochastically (see fopt_config.seed): with nearest rounding they
                       freeze, since one step changes them by less than half a unit in the last place. For the same
                       reason a beta1, momentum or alpha (FOPT_CENTERED) above 0.998 asks for f32 there */
-    FOPT_F16 = 2   /* parameters and gradients only */
+    FOPT_F16 = 2,  /* parameters and gradients only */
+    FOPT_Q8 = 3    /* moments only: 8-bit blockwise quantization, see below */
 } fopt_format;
+
+/*
+ * FOPT_Q8 (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022) stores a tile's moments as one float,
+ * the largest magnitude among them (absmax), and a byte for each: a code, the place in a map of 256 values. An element
+ * is the map's value times absmax. Moments that have a sign (first moment, momentum buffer) and those that have none
+ * (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and absmax for a block size of 256 this is;
+ * states can be copied from and to it as they are. (Its maps are computed in float and differ from ours, which are
+ * exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
+ *  - The parameter is updated from the new moments before they are quantized.
+ *  - Each is stored as the map's value nearest to it times 1 / absmax, a tie as the even code; but a positive moment of
+ *    those without sign never as zero, since beside a first moment that is not zero it would divide by eps.
+ *  - In a group with such a moment, an element whose gradient or new moment is NaN or infinite stays as it was, its
+ *    parameter and all its moments, so that it does not spoil its tile.
+ *  - What is below 2e-7 (first moments: 3e-7) of its tile's absmax is rounded to zero or to the smallest value.
+ */
 
 /* The state arrays that a rule may keep, and PyTorch's names for them. */
 typedef enum fopt_state_kind {
@@ -225,7 +243,8 @@ typedef struct fopt_group {
     double momentum;                            /* FOPT_SGD, FOPT_RMSPROP */
     double dampening;                           /* FOPT_SGD with momentum, PyTorch's spelling */
     double alpha;                               /* FOPT_RMSPROP */
-    fopt_format state_format[FOPT_STATE_KINDS]; /* by fopt_state_kind: FOPT_F32 or FOPT_BF16; unused kinds ignored */
+    fopt_format state_format[FOPT_STATE_KINDS]; /* by fopt_state_kind: FOPT_F32, FOPT_BF16 or FOPT_Q8, any mix; unused
+                                                   kinds are ignored */
 } fopt_group;
 
 /* Sets PyTorch's defaults of a rule: lr 1e-3 (FOPT_RMSPROP 1e-2), betas 0.9 and 0.999, eps 1e-8, alpha 0.99,
@@ -293,10 +312,11 @@ typedef struct fopt_optimizer fopt_optimizer;
 /* What fopt_create() would ask of the allocators, in bytes. */
 typedef struct fopt_sizes {
     size_t size;
-    size_t state_bytes;   /* the moments: exactly count * bytes per element, summed over tensors and moments */
+    size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
+                             tensors and moments */
     size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 16 KiB in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it: 104 bytes a group, and a
-                             tensor 128 on the CPU, 148 and 4 a tile on CUDA */
+                             tensor 160 on the CPU, 180 and 4 a tile on CUDA */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;
@@ -345,14 +365,15 @@ typedef struct fopt_array {
     size_t size;
     void *data;
     size_t count; /* elements */
-    size_t bytes;
+    size_t bytes; /* of data */
     fopt_format format;
+    float *absmax; /* FOPT_Q8: one for each tile, (count + 255) / 256 in all; otherwise NULL */
 } fopt_array;
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
  * and bytes are 0, if the tensor's rule keeps no such array or the tensor is empty. The view is valid until
  * fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
- * negative second moment. */
+ * negative second moment; absmax finite and not negative. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
 
 /* A tensor's step count: how many steps it has made, from 0 to 2^53. To resume, create an optimizer with the same
@@ -366,10 +387,10 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
  * One update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
  *
  * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements, by
- * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, and count ==
- * tensor->count; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule keeps
- * none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of `config`,
- * the allocators are not called.
+ * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count == tensor->count
+ * and, in FOPT_Q8, absmax; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
+ * keeps none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of
+ * `config`, the allocators are not called.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
                                  const fopt_array *states, int64_t step, fopt_stream stream);

@@ -17,6 +17,7 @@ typedef struct fopt_i_record {
     void *param;
     void *grad; /* NULL: skip this tensor */
     void *state[FOPT_STATE_KINDS];
+    float *absmax[FOPT_STATE_KINDS]; /* one a tile, for moments that are quantized */
     uint64_t count;
     uint64_t first_tile;  /* tiles of all tensors before this one */
     uint64_t id;          /* global_id */

@@ -98,7 +98,7 @@ static uint32_t infinity_bits(fopt_format format)
 
 size_t element_bytes(fopt_format format)
 {
-    return format == FOPT_F32 ? 4 : 2;
+    return format == FOPT_F32 ? 4 : format == FOPT_Q8 ? 1 : 2;
 }
 
 uint32_t get_bits(fopt_format format, const void *array, size_t index)
@@ -110,6 +110,8 @@ uint32_t get_bits(fopt_format format, const void *array, size_t index)
         memcpy(&bits, element, sizeof bits);
         return bits;
     }
+    if (format == FOPT_Q8)
+        return *(const unsigned char *)element;
     memcpy(&half, element, sizeof half);
     return half;
 }
@@ -214,6 +216,47 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
                                                             : draw_ordinary(format, &seed));
 }
 
+/* ---- moments ------------------------------------------------------------------------------------------------- */
+
+#define TILE 256
+
+static size_t tiles_of(size_t count)
+{
+    return (count + TILE - 1) / TILE;
+}
+
+size_t moment_bytes(fopt_format format, size_t count)
+{
+    return format == FOPT_Q8 ? count + 3 + tiles_of(count) * sizeof(float) : count * element_bytes(format);
+}
+
+fopt_array moment_array(fopt_format format, void *data, size_t count)
+{
+    char *behind = (char *)data + count;
+    return (fopt_array){.size = sizeof(fopt_array),
+                        .data = data,
+                        .count = count,
+                        .bytes = count * element_bytes(format),
+                        .format = format,
+                        .absmax = format == FOPT_Q8 ? (float *)(behind + (-(uintptr_t)behind & 3)) : NULL};
+}
+
+fopt_array moment_part(fopt_array whole, size_t first, size_t count)
+{
+    whole.data = (char *)whole.data + first * element_bytes(whole.format);
+    whole.absmax = whole.absmax ? whole.absmax + first / TILE : NULL;
+    whole.count = count;
+    whole.bytes = count * element_bytes(whole.format);
+    return whole;
+}
+
+void copy_moments(fopt_array to, fopt_array from)
+{
+    memcpy(to.data, from.data, from.bytes);
+    if (from.format == FOPT_Q8)
+        memcpy(to.absmax, from.absmax, tiles_of(from.count) * sizeof(float));
+}
+
 /* ---- comparison ---------------------------------------------------------------------------------------------- */
 
 void expect_same(const char *what, fopt_format format, const void *got, const void *want, size_t count)
@@ -227,4 +270,12 @@ void expect_same(const char *what, fopt_format format, const void *got, const vo
             cr_assert_fail("%s %s element=%zu: got 0x%0*x want 0x%0*x", running, what, i,
                            (int)(2 * element_bytes(format)), g, (int)(2 * element_bytes(format)), w);
     }
+}
+
+void expect_same_moments(const char *what, fopt_array got, fopt_array want)
+{
+    cr_assert(got.format == want.format && got.count == want.count, "%s %s: formats or counts differ", running, what);
+    expect_same(what, got.format, got.data, want.data, got.count);
+    if (got.format == FOPT_Q8)
+        expect_same("absmax", FOPT_F32, got.absmax, want.absmax, tiles_of(got.count));
 }

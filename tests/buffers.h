@@ -53,6 +53,16 @@ uint32_t bits_of_value(fopt_format format, double value);
 double get_value(fopt_format format, const void *array, size_t index);
 void set_value(fopt_format format, void *array, size_t index, double value);
 
+/* ---- moments ------------------------------------------------------------------------------------------------- */
+
+/* A moment in memory of a test's own. Codes of FOPT_Q8 are followed by their absmax, at the next multiple of four. */
+size_t moment_bytes(fopt_format format, size_t count);
+fopt_array moment_array(fopt_format format, void *data, size_t count);
+
+/* Elements [first, first + count) of it, where tiles begin. */
+fopt_array moment_part(fopt_array whole, size_t first, size_t count);
+void copy_moments(fopt_array to, fopt_array from);
+
 /* ---- data ---------------------------------------------------------------------------------------------------- */
 
 /* 64 random bits; moves the seed on. */
@@ -66,5 +76,6 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
 
 /* Fails unless the two arrays have the same bits. In single precision all NaNs are equal; a 16-bit format has one. */
 void expect_same(const char *what, fopt_format format, const void *got, const void *want, size_t count);
+void expect_same_moments(const char *what, fopt_array got, fopt_array want);
 
 #endif

@@ -31,7 +31,7 @@ static const struct row {
 };
 
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
-static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16};
+static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8};
 
 /* Twice as many as there are subsets: with and without decay. */
 static size_t cases_of(const struct row *row)
@@ -78,6 +78,12 @@ void case_name(const fopt_group *group, char name[CASE_NAME_SIZE])
              group->weight_decay > 0 ? " decay" : "");
 }
 
+/* Those of FOPT_Q8 come last. */
+size_t case_plain_formats_count(void)
+{
+    return LENGTH(formats) * LENGTH(formats) * (LENGTH(moment_formats) - 1);
+}
+
 size_t case_formats_count(void)
 {
     return LENGTH(formats) * LENGTH(formats) * LENGTH(moment_formats);
@@ -85,14 +91,24 @@ size_t case_formats_count(void)
 
 case_formats case_formats_at(size_t index)
 {
-    const size_t moments = LENGTH(moment_formats), all = LENGTH(formats);
-    return (case_formats){.param = formats[index / moments / all],
-                          .grad = formats[index / moments % all],
-                          .state = moment_formats[index % moments]};
+    const size_t all = LENGTH(formats);
+    return (case_formats){
+        .param = formats[index / all % all], .grad = formats[index % all], .state = moment_formats[index / all / all]};
+}
+
+size_t case_states_count(void)
+{
+    return LENGTH(moment_formats);
+}
+
+fopt_format case_state_at(size_t index)
+{
+    return moment_formats[index];
 }
 
 void case_set_state(fopt_group *group, fopt_format state)
 {
+    const bool refused = state == FOPT_Q8 && group->flags & FOPT_CENTERED;
     for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-        group->state_format[kind] = state;
+        group->state_format[kind] = refused ? FOPT_F32 : state;
 }

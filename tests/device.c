@@ -131,7 +131,7 @@ unsigned char *mirror_download(mirror m)
 static size_t place(size_t *end, fopt_format format, size_t count, size_t shift)
 {
     const size_t begin = (*end + 16 + 63) / 64 * 64 + shift * element_bytes(format);
-    *end = begin + count * element_bytes(format);
+    *end = begin + moment_bytes(format, count);
     return begin;
 }
 
@@ -195,14 +195,9 @@ static void describe_states(twins *t, const shape *shapes)
             const size_t begin = place(&end, format, s->count, s->state_shift);
             if (pass == 0)
                 continue;
-            t->host_states[k] = (fopt_array){.size = sizeof(fopt_array),
-                                             .data = t->states.host + begin,
-                                             .count = s->count,
-                                             .bytes = s->count * element_bytes(format),
-                                             .format = format};
-            t->device_states[k] = t->host_states[k];
-            t->device_states[k].data = t->states.device + begin;
-            memset(t->host_states[k].data, 0, t->host_states[k].bytes);
+            t->host_states[k] = moment_array(format, t->states.host + begin, s->count);
+            t->device_states[k] = moment_array(format, t->states.device + begin, s->count);
+            memset(t->host_states[k].data, 0, moment_bytes(format, s->count));
         }
         bytes = end;
         if (pass == 0)
@@ -368,6 +363,14 @@ static void compare_array(size_t tensor, const char *array, fopt_format format, 
     memcpy(got, want, count * element_bytes(format));
 }
 
+/* The same of a moment. */
+static void compare_moments(size_t tensor, const char *name, fopt_array got, fopt_array want)
+{
+    compare_array(tensor, name, want.format, got.data, want.data, want.count);
+    if (want.format == FOPT_Q8)
+        compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax, (want.count + 255) / 256);
+}
+
 /* With the arrays made equal, what still differs is between them. */
 static void compare_gaps(const char *what, mirror m, unsigned char *got)
 {
@@ -381,15 +384,19 @@ static void compare_gaps(const char *what, mirror m, unsigned char *got)
 /* Where the optimizer keeps state, from the first array to the end of the last: the emulator is slow at many copies. */
 static mirror state_block(const twins *t)
 {
-    unsigned char *begin = NULL, *end = NULL;
+    unsigned char *begin = NULL;
+    const unsigned char *end = NULL;
     for (size_t k = 0; k < t->tensor_count * FOPT_STATE_KINDS; k++) {
         fopt_array view = {.size = sizeof view};
         expect_ok(fopt_state(t->cuda, k / FOPT_STATE_KINDS, (fopt_state_kind)(k % FOPT_STATE_KINDS), &view));
-        unsigned char *data = view.data;
+        unsigned char *const data = view.data;
         if (data && (!begin || data < begin))
             begin = data;
-        if (data && (!end || data + view.bytes > end))
-            end = data + view.bytes;
+        const unsigned char *last = data ? data + view.bytes : NULL;
+        if (data && view.format == FOPT_Q8)
+            last = (const unsigned char *)(view.absmax + (view.count + 255) / 256);
+        if (last > end)
+            end = last;
     }
     return (mirror){.device = begin, .bytes = begin ? (size_t)(end - begin) : 0};
 }
@@ -403,11 +410,14 @@ static void compare_state(twins *t, size_t tensor, fopt_state_kind kind, unsigne
     expect_ok(fopt_state(t->cpu, tensor, kind, &want));
     expect_ok(fopt_state(t->cuda, tensor, kind, &got));
     cr_assert(got.count == want.count && got.bytes == want.bytes && got.format == want.format &&
-                  !got.data == !want.data,
+                  !got.data == !want.data && !got.absmax == !want.absmax,
               "%s tensor=%zu: the views of state %d differ", what_runs(), tensor, (int)kind);
-    if (want.data)
-        compare_array(tensor, fopt_state_kind_name(group->rule, kind), got.format,
-                      block + ((const unsigned char *)got.data - begin), want.data, want.count);
+    if (!want.data)
+        return;
+    got.data = block + ((const unsigned char *)got.data - begin);
+    if (got.absmax)
+        got.absmax = (float *)(void *)(block + ((const unsigned char *)got.absmax - begin));
+    compare_moments(tensor, fopt_state_kind_name(group->rule, kind), got, want);
 }
 
 static void compare_step(const twins *t, size_t tensor)
@@ -439,8 +449,9 @@ static void compare_states(twins *t)
     for (size_t k = 0; k < t->tensor_count * FOPT_STATE_KINDS; k++) {
         const fopt_array *want = &t->host_states[k];
         if (want->data)
-            compare_array(k / FOPT_STATE_KINDS, "state", want->format,
-                          got + ((unsigned char *)want->data - t->states.host), want->data, want->count);
+            compare_moments(
+                k / FOPT_STATE_KINDS, "state",
+                moment_array(want->format, got + ((unsigned char *)want->data - t->states.host), want->count), *want);
     }
     compare_gaps("states", t->states, got);
 }

@@ -32,7 +32,7 @@ static size_t shape_sizes(shape *shapes, const size_t *sizes, size_t size_count)
             shapes[count++] = (shape){.param = formats.param,
                                       .grad = formats.grad,
                                       .count = sizes[i / 2],
-                                      .group = formats.state == FOPT_BF16,
+                                      .group = f * case_states_count() / case_formats_count(),
                                       .param_shift = shifts[s].param,
                                       .grad_shift = shifts[s].grad,
                                       .state_shift = shifts[s].state};
@@ -43,8 +43,12 @@ static size_t shape_sizes(shape *shapes, const size_t *sizes, size_t size_count)
 static void compare(size_t case_index, const shape *shapes, size_t count)
 {
     char name[CASE_NAME_SIZE];
-    fopt_group groups[2] = {case_group(case_index), case_group(case_index)};
-    case_set_state(&groups[1], FOPT_BF16);
+    fopt_group groups[3];
+    cr_assert_eq(case_states_count(), LENGTH(groups));
+    for (size_t g = 0; g < LENGTH(groups); g++) {
+        groups[g] = case_group(case_index);
+        case_set_state(&groups[g], case_state_at(g));
+    }
     case_name(&groups[0], name);
     now_running("%s %s", name, choose_mode(case_index));
 
@@ -65,7 +69,7 @@ Test(device_sizes, small)
 {
     need_devices(1);
     static const size_t sizes[] = {0, 1, 3, 7, 8, 9, 31, 32, 33, 255, 256, 257, 511, 512, 513};
-    static shape shapes[LENGTH(sizes) * 2 * 18];
+    static shape shapes[LENGTH(sizes) * 2 * 27];
     const size_t count = shape_sizes(shapes, sizes, LENGTH(sizes));
     for (size_t i = 0; i < case_count(); i += 7)
         compare(i, shapes, count);
@@ -75,7 +79,7 @@ Test(device_sizes, around_65536)
 {
     need_devices(1);
     static const size_t sizes[] = {65535, 65536, 65537};
-    static shape shapes[LENGTH(sizes) * 2 * 18];
+    static shape shapes[LENGTH(sizes) * 2 * 27];
     const size_t count = shape_sizes(shapes, sizes, LENGTH(sizes));
     for (size_t i = 0; i < count; i += 27)
         compare(i, shapes + i, 9);
@@ -128,7 +132,7 @@ Test(device_sizes, zero_grads)
 {
     need_devices(1);
     static const size_t sizes[] = {0, 1, 2, 3, 31, 33, 255, 256, 257, 511, 512, 513, 2000};
-    static shape shapes[LENGTH(sizes) * 2 * 18];
+    static shape shapes[LENGTH(sizes) * 2 * 27];
     const size_t count = shape_sizes(shapes, sizes, LENGTH(sizes));
     const fopt_group groups[] = {case_group(0), case_group(case_count() - 1)};
     for (size_t mode = 0; mode < mode_count(); mode++) {
@@ -162,11 +166,11 @@ Test(device_sizes, ten_thousand_tensors)
     need_devices(1);
     static shape shapes[TENSORS];
     static fopt_group groups[400];
-    const size_t group_count = 2 * case_count();
+    const size_t group_count = case_states_count() * case_count();
     cr_assert(group_count > 0 && group_count <= LENGTH(groups));
     for (size_t i = 0; i < group_count; i++) {
-        groups[i] = case_group(i / 2);
-        case_set_state(&groups[i], i % 2 == 0 ? FOPT_F32 : FOPT_BF16);
+        groups[i] = case_group(i / case_states_count());
+        case_set_state(&groups[i], case_state_at(i % case_states_count()));
     }
     for (size_t i = 0; i < TENSORS; i++) {
         const case_formats formats = case_formats_at(i % case_formats_count());
@@ -217,7 +221,7 @@ Test(device_sizes, shards)
         const shape whole = {.param = formats.param, .grad = formats.grad, .count = WHOLE, .global_id = 99};
         fopt_group group = case_group(index);
         fopt_tensor shards[LENGTH(cuts) - 1];
-        case_set_state(&group, FOPT_BF16);
+        case_set_state(&group, index % 2 == 0 ? FOPT_BF16 : FOPT_Q8);
         now_running("shards of case %zu %s", index, choose_mode(index));
         twins *t = twins_new(&group, 1, &whole, 1, 1, index);
         cut(shards, &t->device[0]);
@@ -232,10 +236,13 @@ Test(device_sizes, shards)
             for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
                 fopt_array view = {.size = sizeof view};
                 expect_ok(fopt_state(optimizer, i, kind, &view));
-                if (view.data)
-                    CUDA_OK(
-                        cudaMemcpy((unsigned char *)t->device_states[kind].data + cuts[i] * element_bytes(view.format),
-                                   view.data, view.bytes, cudaMemcpyDeviceToDevice));
+                if (!view.data)
+                    continue;
+                const fopt_array part = moment_part(t->device_states[kind], cuts[i], view.count);
+                CUDA_OK(cudaMemcpy(part.data, view.data, view.bytes, cudaMemcpyDeviceToDevice));
+                if (view.absmax)
+                    CUDA_OK(cudaMemcpy(part.absmax, view.absmax, (view.count + TILE - 1) / TILE * sizeof(float),
+                                       cudaMemcpyDeviceToDevice));
             }
         twins_compare(t);
         fopt_destroy(optimizer);

@@ -53,7 +53,7 @@ static const struct {
     size_t count, param_shift, grad_shift;
 } layouts[] = {{3 * TILE + 57, 0, 0}, {2 * TILE, 0, 0}, {2 * TILE + 3, 1, 0}, {TILE + 40, 0, 3}};
 
-#define TENSORS (18 * LENGTH(layouts))
+#define TENSORS (27 * LENGTH(layouts))
 
 static size_t shape_all_formats(shape shapes[TENSORS])
 {
@@ -65,7 +65,7 @@ static size_t shape_all_formats(shape shapes[TENSORS])
             shapes[count++] = (shape){.param = formats.param,
                                       .grad = formats.grad,
                                       .count = layouts[i].count,
-                                      .group = formats.state == FOPT_BF16,
+                                      .group = f * case_states_count() / case_formats_count(),
                                       .param_shift = layouts[i].param_shift,
                                       .grad_shift = layouts[i].grad_shift,
                                       .state_shift = i == 1 && f % 4 == 1};
@@ -73,13 +73,16 @@ static size_t shape_all_formats(shape shapes[TENSORS])
     return count;
 }
 
-/* Group 0 stores moments as f32, group 1 as bf16. */
-static void fill_groups(fopt_group groups[2], size_t index, const char *route)
+/* A group for each format of moments. */
+#define STATES 3
+
+static void fill_groups(fopt_group groups[STATES], size_t index, const char *route)
 {
     char name[CASE_NAME_SIZE];
-    for (size_t g = 0; g < 2; g++) {
+    cr_assert_eq(case_states_count(), STATES);
+    for (size_t g = 0; g < STATES; g++) {
         groups[g] = case_group(index);
-        case_set_state(&groups[g], g == 0 ? FOPT_F32 : FOPT_BF16);
+        case_set_state(&groups[g], case_state_at(g));
     }
     case_name(&groups[0], name);
     now_running("%s %s %s", name, route, choose_mode(index));
@@ -87,7 +90,7 @@ static void fill_groups(fopt_group groups[2], size_t index, const char *route)
 
 static void compare_optimizers(size_t index)
 {
-    fopt_group groups[2];
+    fopt_group groups[STATES];
     shape shapes[TENSORS];
     fill_groups(groups, index, "step");
     const size_t count = shape_all_formats(shapes);
@@ -106,13 +109,14 @@ static void compare_optimizers(size_t index)
 
 static void compare_updates(size_t index)
 {
-    fopt_group groups[2];
+    fopt_group groups[STATES];
     shape shapes[TENSORS];
     fill_groups(groups, index, "update");
     const size_t count = shape_all_formats(shapes);
     twins *t = twins_new(groups, LENGTH(groups), shapes, count, STEPS, index + 1001);
     for (size_t step = 0; step < STEPS; step++) {
-        groups[0].lr = groups[1].lr = lr_of(step);
+        for (size_t g = 0; g < LENGTH(groups); g++)
+            groups[g].lr = lr_of(step);
         twins_update(t, step, (int64_t)step + 1);
     }
     twins_compare(t);
@@ -160,7 +164,8 @@ static twins *new_mixture(fopt_group *groups, uint64_t seed)
     for (size_t i = 0; i < case_count(); i++) {
         groups[i] = case_group(i);
         for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-            groups[i].state_format[kind] = (i >> kind) % 2 == 0 ? FOPT_BF16 : FOPT_F32;
+            groups[i].state_format[kind] =
+                case_state_at(((i >> kind) + kind) % (groups[i].flags & FOPT_CENTERED ? 2 : case_states_count()));
         const case_formats formats = case_formats_at(i * 7 % case_formats_count());
         if (i % 9 != 4)
             shapes[count++] = (shape){.param = formats.param,

@@ -90,11 +90,7 @@ static void run(const fopt_group *group, case_formats formats, const fopt_config
     for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
         states[kind] = (fopt_array){.size = sizeof(fopt_array)};
         if (oracle_keeps(group, kind))
-            states[kind] = (fopt_array){.size = sizeof(fopt_array),
-                                        .data = got.state[kind],
-                                        .count = COUNT,
-                                        .bytes = COUNT * element_bytes(formats.state),
-                                        .format = formats.state};
+            states[kind] = moment_array(group->state_format[kind], got.state[kind], COUNT);
     }
     for (int64_t step = 1; step <= 3; step++)
         expect_ok(fopt_update(config, group, &tensor, states, step, NULL));
@@ -125,7 +121,8 @@ static void compare_under_all(void (*how_to_run)(modes m, const fopt_group *grou
                 set_modes(all_modes[0]);
                 expect_same("param", formats.param, got.param, want.param, COUNT);
                 for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-                    expect_same("state", formats.state, got.state[kind], want.state[kind], COUNT);
+                    expect_same_moments("state", moment_array(group.state_format[kind], got.state[kind], COUNT),
+                                        moment_array(group.state_format[kind], want.state[kind], COUNT));
             }
     }
 }

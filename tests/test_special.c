@@ -147,7 +147,7 @@ Test(special, values_and_their_neighbours)
 {
     static arrays a, before, ordinary;
     for (size_t index = 0; index < case_count(); index++)
-        for (size_t f = 0; f < case_formats_count(); f++) {
+        for (size_t f = 0; f < case_plain_formats_count(); f++) {
             clear(&a, index, case_formats_at(f), 2 * PAIRS + 1);
             describe_run(&a, "special values");
             ordinary = a;
@@ -170,7 +170,7 @@ Test(special, nan_moments_are_not_hidden)
 {
     static arrays a;
     for (size_t index = 0; index < case_count(); index++)
-        for (size_t f = 0; f < case_formats_count(); f++)
+        for (size_t f = 0; f < case_plain_formats_count(); f++)
             for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
                 clear(&a, index, case_formats_at(f), 33);
                 if (!oracle_keeps(&a.group, kind) || kind == FOPT_MAX_SECOND_MOMENT)
@@ -256,7 +256,7 @@ Test(special, moments_of_alternating_huge_gradients_are_finite)
 {
     static arrays a;
     for (size_t index = 0; index < case_count(); index++)
-        for (size_t f = 0; f < case_formats_count(); f++) {
+        for (size_t f = 0; f < case_plain_formats_count(); f++) {
             clear(&a, index, case_formats_at(f), 2 * LENGTH(huge));
             if (a.formats.param == FOPT_F16 || a.formats.grad == FOPT_F16)
                 continue; /* it has no huge numbers */

@@ -9,6 +9,7 @@
 #include "../formats/formats.h"
 #include "../rules/rules.h"
 #include "isa.h"
+#include "q8_loops.h"
 
 #ifdef __GNUC__
 #define FOPT_I_INLINE static inline __attribute__((always_inline))
@@ -21,23 +22,51 @@ typedef struct visit {
     const fopt_i_record *record;
     const fopt_i_group *group;
     fopt_i_coef coef;
-    uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32: only they are rounded */
+    uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32 */
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
 
-static const fopt_i_format_loops *const format_loops[] = {
-#define FOPT_I_ROW(format, name) [format] = &fopt_i_##name##_loops,
+static const struct {
+    size_t element_bytes;
+    const fopt_i_format_loops *loops;
+} formats[] = {
+#define FOPT_I_ROW(format, name, tile_bytes) [format] = {sizeof(fopt_i_##name), &fopt_i_##name##_loops},
     FOPT_I_FORMATS(FOPT_I_ROW)
 #undef FOPT_I_ROW
 };
 
-/* Elements [first, first + count) as floats: in place, or decoded into `buffer`. */
-FOPT_I_INLINE float *open_tile(void *array, unsigned format, size_t first, size_t count, float *buffer)
+FOPT_I_INLINE void *at_tile(void *array, unsigned format, uint64_t tile)
+{
+    return (char *)array + (size_t)tile * FOPT_I_TILE * formats[format].element_bytes;
+}
+
+/* A tile of parameters or gradients as floats: in place, or decoded into `buffer`. */
+FOPT_I_INLINE float *open_tile(void *array, unsigned format, uint64_t tile, size_t count, float *buffer)
+{
+    void *data = at_tile(array, format, tile);
+    if (format == FOPT_F32)
+        return data;
+    formats[format].loops->load(data, count, buffer);
+    return buffer;
+}
+
+FOPT_I_INLINE fopt_i_moments moments_of(const visit *v, unsigned kind, uint64_t tile)
+{
+    const fopt_i_record *r = v->record;
+    return (fopt_i_moments){
+        .data = at_tile(r->state[kind], v->group->value.state_format[kind], tile),
+        .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
+        .kind = (fopt_state_kind)kind,
+        .tile_key = fopt_i_tile_key(v->step_key[kind], r->tile_offset + tile),
+    };
+}
+
+FOPT_I_INLINE float *open_moments(const fopt_i_moments *from, unsigned format, size_t count, float *buffer)
 {
     if (format == FOPT_F32)
-        return (float *)array + first;
-    format_loops[format]->load(array, first, count, buffer);
+        return from->data;
+    formats[format].loops->load_moments(from, count, buffer);
     return buffer;
 }
 
@@ -59,8 +88,10 @@ typedef struct arrays {
     float *param, *grad, *state[FOPT_STATE_KINDS];
 } arrays;
 
-/* The loop that everything else is around. `kinds` and `element` are constants wherever it is inlined. */
-FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
+/* The loop that everything else is around. `kinds`, `quantized` and `element` are constants wherever it is
+ * inlined. */
+FOPT_I_INLINE void loop(unsigned kinds, bool quantized, element_function *element, const fopt_i_coef *coef,
+                        size_t count, arrays a)
 {
     float *FOPT_I_RESTRICT param = a.param;
     const float *FOPT_I_RESTRICT grad = a.grad;
@@ -79,7 +110,10 @@ FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_
             e.max_second = max_second[i];
         if (kinds & FOPT_I_BUFFER)
             e.buffer = buffer[i];
+        const fopt_i_element old = e;
         e = element(kinds, coef, e, grad[i]);
+        if (quantized)
+            e = fopt_i_contain(kinds, old, e, grad[i]);
         param[i] = e.param;
         if (kinds & FOPT_I_FIRST)
             first[i] = e.first;
@@ -97,7 +131,8 @@ FOPT_I_INLINE void loop(unsigned kinds, element_function *element, const fopt_i_
 
 /* The last elements of a tensor, fewer than LANES: through buffers of a full register. Left to the loop they would be
  * computed one at a time, and for a model of many small tensors take longer than all the rest. */
-FOPT_I_INLINE void loop_rest(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
+FOPT_I_INLINE void loop_rest(unsigned kinds, bool quantized, element_function *element, const fopt_i_coef *coef,
+                             size_t count, arrays a)
 {
     _Alignas(64) float lanes[2 + FOPT_STATE_KINDS][LANES] = {{0}};
     const size_t bytes = count * sizeof(float);
@@ -107,17 +142,18 @@ FOPT_I_INLINE void loop_rest(unsigned kinds, element_function *element, const fo
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(b.state[k], a.state[k], bytes);
-    loop(kinds, element, coef, LANES, b);
+    loop(kinds, quantized, element, coef, LANES, b);
     memcpy(a.param, b.param, bytes);
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(a.state[k], b.state[k], bytes);
 }
 
-FOPT_I_INLINE void loop_all(unsigned kinds, element_function *element, const fopt_i_coef *coef, size_t count, arrays a)
+FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *element, const fopt_i_coef *coef,
+                            size_t count, arrays a)
 {
     const size_t whole = count / LANES * LANES;
-    loop(kinds, element, coef, whole, a);
+    loop(kinds, quantized, element, coef, whole, a);
     if (whole == count)
         return;
     a.param += whole;
@@ -125,11 +161,11 @@ FOPT_I_INLINE void loop_all(unsigned kinds, element_function *element, const fop
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         if (kinds & 1u << k)
             a.state[k] += whole;
-    loop_rest(kinds, element, coef, count - whole, a);
+    loop_rest(kinds, quantized, element, coef, count - whole, a);
 }
 
-FOPT_I_INLINE void walk_tiles(unsigned kinds, element_function *element, const visit *v, uint64_t first_tile,
-                              uint64_t tile_count)
+FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *element, const visit *v,
+                              uint64_t first_tile, uint64_t tile_count)
 {
     _Alignas(64) float buffers[2 + FOPT_STATE_KINDS][FOPT_I_TILE];
     const fopt_i_record *r = v->record;
@@ -137,35 +173,37 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, element_function *element, const v
     const fopt_i_coef coef = v->coef; /* a copy that no store can alias */
 
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
-        size_t first = (size_t)tile * FOPT_I_TILE;
-        size_t count = r->count - first < FOPT_I_TILE ? (size_t)(r->count - first) : FOPT_I_TILE;
-        arrays a = {.param = open_tile(r->param, r->param_format, first, count, buffers[0]),
-                    .grad = open_tile(r->grad, r->grad_format, first, count, buffers[1])};
+        const uint64_t rest = r->count - tile * FOPT_I_TILE;
+        const size_t count = rest < FOPT_I_TILE ? (size_t)rest : FOPT_I_TILE;
+        arrays a = {.param = open_tile(r->param, r->param_format, tile, count, buffers[0]),
+                    .grad = open_tile(r->grad, r->grad_format, tile, count, buffers[1])};
+        fopt_i_moments moments[FOPT_STATE_KINDS];
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-            if (kinds & 1u << k)
-                a.state[k] = open_tile(r->state[k], state_format[k], first, count, buffers[2 + k]);
+            if (kinds & 1u << k) {
+                moments[k] = moments_of(v, k, tile);
+                a.state[k] = open_moments(&moments[k], state_format[k], count, buffers[2 + k]);
+            }
 
-        loop_all(kinds, element, &coef, count, a);
+        loop_all(kinds, quantized, element, &coef, count, a);
 
         if (r->param_format != FOPT_F32)
-            format_loops[r->param_format]->store(r->param, first, count, a.param);
+            formats[r->param_format].loops->store(at_tile(r->param, r->param_format, tile), count, a.param);
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
             if (kinds & 1u << k && state_format[k] != FOPT_F32)
-                format_loops[state_format[k]]->store_moment(r->state[k], first, count, a.state[k], (fopt_state_kind)k,
-                                                            fopt_i_tile_key(v->step_key[k], r->tile_offset + tile));
+                formats[state_format[k]].loops->store_moments(&moments[k], count, a.state[k]);
     }
 }
 
-#define FOPT_I_LOOP(arithmetic, variant, kinds)                                                                        \
+#define FOPT_I_LOOP(arithmetic, variant, kinds, quantized)                                                             \
     static void loop_##arithmetic##_##variant(const visit *v, uint64_t first_tile, uint64_t tile_count)                \
     {                                                                                                                  \
-        walk_tiles(kinds, element_##arithmetic, v, first_tile, tile_count);                                            \
+        walk_tiles(kinds, quantized, element_##arithmetic, v, first_tile, tile_count);                                 \
     }
 FOPT_I_LOOPS(FOPT_I_LOOP)
 #undef FOPT_I_LOOP
 
 static void (*const loops[])(const visit *v, uint64_t first_tile, uint64_t tile_count) = {
-#define FOPT_I_ROW(arithmetic, variant, kinds) loop_##arithmetic##_##variant,
+#define FOPT_I_ROW(arithmetic, variant, kinds, quantized) loop_##arithmetic##_##variant,
     FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW
 };

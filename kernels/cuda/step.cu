@@ -5,13 +5,14 @@
 enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP };
 
 /* Blocks that must fit a multiprocessor, which caps the registers: as many as there can be without spills. A warp has
- * three to five KiB of loads under way, so that even two blocks keep the memory busy. */
-static constexpr unsigned blocks_per_sm(unsigned kinds)
+ * three to five KiB of loads under way, so that even two blocks keep the memory busy. With quantized moments they have
+ * less, but are bound by instructions rather. */
+static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
     unsigned arrays = 0;
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         arrays += kinds >> k & 1u;
-    return arrays <= 1 ? 4 : arrays == 2 ? 3 : 2;
+    return quantized ? (arrays <= 1 ? 3 : 2) : arrays <= 1 ? 4 : arrays == 2 ? 3 : 2;
 }
 
 /* ---- one tile ------------------------------------------------------------------------------------------------ */
@@ -28,14 +29,16 @@ struct work {
 /* A tile's arrays, each from the tile's first element. */
 struct arrays {
     void *param, *grad, *state[FOPT_STATE_KINDS];
+    float *absmax[FOPT_STATE_KINDS], old_absmax[FOPT_STATE_KINDS];
     unsigned param_format, grad_format, state_format[FOPT_STATE_KINDS];
     uint64_t tile_key[FOPT_STATE_KINDS];
 };
 
 /* The loops of rules.h: each is a rule's arithmetic and the state arrays that it keeps. */
-#define FOPT_I_TYPE(arithmetic, variant, kinds_)                                                                       \
+#define FOPT_I_TYPE(arithmetic, variant, kinds_, quantized_)                                                           \
     struct arithmetic##_##variant {                                                                                    \
         static constexpr unsigned kinds = kinds_;                                                                      \
+        static constexpr bool quantized = quantized_;                                                                  \
         static __device__ __forceinline__ fopt_i_element element(const fopt_i_coef &c, fopt_i_element e, float g)      \
         {                                                                                                              \
             return fopt_i_##arithmetic##_element(kinds, c.arithmetic, e, g);                                           \
@@ -44,25 +47,34 @@ struct arrays {
 FOPT_I_LOOPS(FOPT_I_TYPE)
 #undef FOPT_I_TYPE
 
-__device__ __forceinline__ void *at_tile(void *array, unsigned format, uint64_t tile)
+template <bool quantized> __device__ __forceinline__ void *at_tile(void *array, unsigned format, uint64_t tile)
 {
-    return (char *)array + tile * (FOPT_I_TILE * (format == FOPT_F32 ? 4 : 2));
+    return (char *)array + tile * (FOPT_I_TILE * (format == FOPT_F32 ? 4 : quantized && format == FOPT_Q8 ? 1 : 2));
 }
 
-template <unsigned kinds> __device__ __forceinline__ arrays arrays_of(const work &w)
+template <class Loop> __device__ __forceinline__ bool is_quantized(const arrays &a, unsigned kind)
+{
+    return Loop::quantized && a.state_format[kind] == FOPT_Q8;
+}
+
+template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
 {
     const fopt_i_record &r = *w.record;
     arrays a;
     a.param_format = r.param_format;
     a.grad_format = r.grad_format;
-    a.param = at_tile(r.param, a.param_format, w.tile);
-    a.grad = at_tile(r.grad, a.grad_format, w.tile);
+    a.param = at_tile<false>(r.param, a.param_format, w.tile);
+    a.grad = at_tile<false>(r.grad, a.grad_format, w.tile);
 #pragma unroll
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
-        if (!(kinds & 1u << k))
+        if (!(Loop::kinds & 1u << k))
             continue;
         a.state_format[k] = w.state_format[k];
-        a.state[k] = at_tile(r.state[k], a.state_format[k], w.tile);
+        a.state[k] = at_tile<Loop::quantized>(r.state[k], a.state_format[k], w.tile);
+        if (is_quantized<Loop>(a, k)) {
+            a.absmax[k] = r.absmax[k] + w.tile;
+            a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
+        }
         a.tile_key[k] = a.state_format[k] == FOPT_F32
                             ? 0 /* is not rounded */
                             : fopt_i_tile_key(fopt_i_step_key(w.seed, r.id, r.step, k), r.tile_offset + w.tile);
@@ -90,6 +102,14 @@ template <unsigned kinds> __device__ __forceinline__ bool all_f32(const arrays &
     return formats == FOPT_F32;
 }
 
+/* Only when all lanes have read the old one. */
+__device__ __forceinline__ void put_absmax(const arrays &a, unsigned kind, uint32_t lane, float absmax)
+{
+    __syncwarp();
+    if (lane == 0)
+        fopt_i_store_one(a.absmax[kind], FOPT_F32, 0, absmax);
+}
+
 __device__ __forceinline__ float &moment(fopt_i_element &e, unsigned kind)
 {
     return kind == FOPT_FIRST_MOMENT        ? e.first
@@ -98,103 +118,210 @@ __device__ __forceinline__ float &moment(fopt_i_element &e, unsigned kind)
                                             : e.buffer;
 }
 
-/* A whole tile of aligned arrays: eight elements a lane, in registers. */
+/* A lane's elements. */
+struct elements {
+    float param[FOPT_I_EACH], grad[FOPT_I_EACH], state[FOPT_STATE_KINDS][FOPT_I_EACH];
+};
+
+/* All arrays are fetched before any is decoded. */
 template <class Loop>
-__device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &coef, uint32_t lane)
+__device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_q8_maps *maps, fopt_i_place place,
+                                           uint32_t lane, elements &e)
 {
-    const fopt_i_place place = fopt_i_place_of(all_f32<Loop::kinds>(a), lane);
-    fopt_i_raw raw_param = fopt_i_fetch(a.param, a.param_format, place);
-    fopt_i_raw raw_grad = fopt_i_fetch(a.grad, a.grad_format, place);
+    const fopt_i_raw raw_param = fopt_i_fetch(a.param, a.param_format, place);
+    const fopt_i_raw raw_grad = fopt_i_fetch(a.grad, a.grad_format, place);
     fopt_i_raw raw_state[FOPT_STATE_KINDS];
 #pragma unroll
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k)
-            raw_state[k] = fopt_i_fetch(a.state[k], a.state_format[k], place);
-
-    float param[FOPT_I_EACH], grad[FOPT_I_EACH], state[FOPT_STATE_KINDS][FOPT_I_EACH];
-    fopt_i_decode(raw_param, a.param_format, param);
-    fopt_i_decode(raw_grad, a.grad_format, grad);
+            raw_state[k] = is_quantized<Loop>(a, k) ? fopt_i_fetch_codes(a.state[k], lane)
+                                                    : fopt_i_fetch(a.state[k], a.state_format[k], place);
+    fopt_i_decode(raw_param, a.param_format, e.param);
+    fopt_i_decode(raw_grad, a.grad_format, e.grad);
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-        if (Loop::kinds & 1u << k)
-            fopt_i_decode(raw_state[k], a.state_format[k], state[k]);
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+        if (!(Loop::kinds & 1u << k))
+            continue;
+        if (is_quantized<Loop>(a, k))
+            fopt_i_decode_codes(raw_state[k], fopt_i_map_of(maps, (fopt_state_kind)k), a.old_absmax[k], e.state[k]);
+        else
+            fopt_i_decode(raw_state[k], a.state_format[k], e.state[k]);
+    }
+}
+
+template <class Loop>
+__device__ __forceinline__ fopt_i_element next_of(const fopt_i_coef &coef, fopt_i_element old, float gradient)
+{
+    const fopt_i_element e = Loop::element(coef, old, gradient);
+    return Loop::quantized ? fopt_i_contain(Loop::kinds, old, e, gradient) : e;
+}
+
+/* A whole tile of aligned arrays: eight elements a lane, in registers. */
+template <class Loop>
+__device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+                                           uint32_t lane)
+{
+    const fopt_i_place place = fopt_i_place_of(all_f32<Loop::kinds>(a), lane);
+    elements all;
+    load_whole<Loop>(a, maps, place, lane, all);
 
 #pragma unroll
     for (unsigned i = 0; i < FOPT_I_EACH; i++) {
-        fopt_i_element e = {param[i], 0.0f, 0.0f, 0.0f, 0.0f};
+        fopt_i_element e = {all.param[i], 0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
             if (Loop::kinds & 1u << k)
-                moment(e, k) = state[k][i];
-        e = Loop::element(coef, e, grad[i]);
-        param[i] = e.param;
+                moment(e, k) = all.state[k][i];
+        e = next_of<Loop>(coef, e, all.grad[i]);
+        all.param[i] = e.param;
 #pragma unroll
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
             if (Loop::kinds & 1u << k)
-                state[k][i] = moment(e, k);
+                all.state[k][i] = moment(e, k);
     }
 
-    fopt_i_put(a.param, a.param_format, place, fopt_i_encode(param, a.param_format));
+    fopt_i_put(a.param, a.param_format, place, fopt_i_encode(all.param, a.param_format));
+#pragma unroll
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+        if (!(Loop::kinds & 1u << k))
+            continue;
+        const fopt_state_kind kind = (fopt_state_kind)k;
+        if (is_quantized<Loop>(a, k)) {
+            const float absmax = fopt_i_warp_max(fopt_i_lane_max(all.state[k]));
+            fopt_i_put_codes(a.state[k], lane,
+                             fopt_i_encode_codes(all.state[k], fopt_i_map_of(maps, kind), fopt_i_q8_has_sign(kind),
+                                                 fopt_i_q8_scale(absmax)));
+            put_absmax(a, k, lane, absmax);
+        } else {
+            fopt_i_put(a.state[k], a.state_format[k], place,
+                       fopt_i_encode_moment(all.state[k], a.state_format[k], kind, a.tile_key[k], place));
+        }
+    }
+}
+
+/* ---- a part of a tile ---------------------------------------------------------------------------------------- */
+
+template <class Loop>
+__device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+                                                   uint32_t at)
+{
+    fopt_i_element e = {fopt_i_load_one(a.param, a.param_format, at), 0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+        if (!(Loop::kinds & 1u << k))
+            continue;
+        if (is_quantized<Loop>(a, k))
+            moment(e, k) = fopt_i_q8_decode(fopt_i_map_of(maps, (fopt_state_kind)k), fopt_i_load_code(a.state[k], at),
+                                            a.old_absmax[k]);
+        else
+            moment(e, k) = fopt_i_load_one(a.state[k], a.state_format[k], at);
+    }
+    return next_of<Loop>(coef, e, fopt_i_load_one(a.grad, a.grad_format, at));
+}
+
+/* The new absmax of each moment. The elements are computed here and once more when they are stored: to keep
+ * them in between would take registers of the whole tiles, which are almost all. */
+template <class Loop>
+__device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+                                            uint32_t lane, uint32_t count, float *absmax)
+{
+    float most[FOPT_STATE_KINDS] = {0.0f};
+#pragma unroll 1
+    for (uint32_t i = lane; i < count; i += FOPT_I_WARP) {
+        fopt_i_element e = step_one<Loop>(a, coef, maps, i);
+#pragma unroll
+        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+            if (Loop::kinds & 1u << k)
+                most[k] = fopt_i_larger(most[k], moment(e, k));
+    }
 #pragma unroll
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k)
-            fopt_i_put(a.state[k], a.state_format[k], place,
-                       fopt_i_encode_moment(state[k], a.state_format[k], (fopt_state_kind)k, a.tile_key[k], place));
+            absmax[k] = fopt_i_warp_max(most[k]);
 }
 
 /* A tensor's partial last tile, and any tile of an array that is not aligned to 16 bytes: element by element. */
 template <class Loop>
-__device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &coef, uint32_t lane, uint32_t count)
+__device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+                                          uint32_t lane, uint32_t count)
 {
+    float absmax[FOPT_STATE_KINDS];
+    if (Loop::quantized)
+        find_absmax<Loop>(a, coef, maps, lane, count, absmax);
     for (uint32_t i = lane; i < count; i += FOPT_I_WARP) {
-        fopt_i_element e = {fopt_i_load_one(a.param, a.param_format, i), 0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-            if (Loop::kinds & 1u << k)
-                moment(e, k) = fopt_i_load_one(a.state[k], a.state_format[k], i);
-        e = Loop::element(coef, e, fopt_i_load_one(a.grad, a.grad_format, i));
+        fopt_i_element e = step_one<Loop>(a, coef, maps, i);
         fopt_i_store_one(a.param, a.param_format, i, e.param);
 #pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-            if (Loop::kinds & 1u << k)
-                fopt_i_store_one_moment(a.state[k], a.state_format[k], i, moment(e, k), (fopt_state_kind)k,
-                                        a.tile_key[k]);
+        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+            if (!(Loop::kinds & 1u << k))
+                continue;
+            const fopt_state_kind kind = (fopt_state_kind)k;
+            if (is_quantized<Loop>(a, k))
+                fopt_i_store_code(a.state[k], i,
+                                  fopt_i_q8_encode(fopt_i_map_of(maps, kind), fopt_i_q8_has_sign(kind), moment(e, k),
+                                                   fopt_i_q8_scale(absmax[k])));
+            else
+                fopt_i_store_one_moment(a.state[k], a.state_format[k], i, moment(e, k), kind, a.tile_key[k]);
+        }
     }
+#pragma unroll
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
+            put_absmax(a, k, lane, absmax[k]);
 }
 
-template <class Loop> __device__ __forceinline__ void step_tile(const work &w, uint32_t lane)
+/* `maps` is NULL unless some moments are quantized. */
+template <class Loop>
+__device__ __forceinline__ void step_tile(const work &w, const fopt_i_q8_maps *maps, uint32_t lane)
 {
-    const arrays a = arrays_of<Loop::kinds>(w);
+    const arrays a = arrays_of<Loop>(w);
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = w.record->count - w.tile * FOPT_I_TILE;
     if (rest >= FOPT_I_TILE && aligned<Loop::kinds>(a))
-        step_whole<Loop>(a, coef, lane);
+        step_whole<Loop>(a, coef, maps, lane);
     else
-        step_part<Loop>(a, coef, lane, rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE);
+        step_part<Loop>(a, coef, maps, lane, rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE);
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* One tile a warp. A grid may have 2^31 - 1 blocks: 4 * 10^12 elements, more than any device has memory for. */
+/* A grid may have 2^31 - 1 blocks: 4 * 10^12 elements, more than any device has memory for. */
 __device__ __forceinline__ uint64_t warp_index()
 {
     return ((uint64_t)blockIdx.x * BLOCK + threadIdx.x) / FOPT_I_WARP;
 }
 
-template <class Loop>
-static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds))
-    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint64_t count)
+/* A warp takes one tile. Where moments are quantized, and the block has filled shared memory first, it takes as many in
+ * turn as there are for it; returns whether there is another. */
+template <class Loop> __device__ __forceinline__ bool next_tile(uint64_t &tile, uint64_t count)
 {
-    const uint64_t i = warp_index();
-    if (i >= count)
-        return;
-    const uint32_t index = tables.tile_records[first + i];
+    tile += (uint64_t)gridDim.x * WARPS;
+    return Loop::quantized && tile < count;
+}
+
+template <class Loop>
+__device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables, uint64_t first, uint64_t tile,
+                                               const fopt_i_q8_maps *maps)
+{
+    const uint32_t index = tables.tile_records[first + tile];
     const fopt_i_record *record = &tables.records[index];
     if (!record->grad)
         return;
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    first + i - record->first_tile, tables.seed};
-    step_tile<Loop>(w, threadIdx.x % FOPT_I_WARP);
+                    first + tile - record->first_tile, tables.seed};
+    step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
+}
+
+template <class Loop>
+static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
+    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint64_t count)
+{
+    const fopt_i_q8_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
+    uint64_t tile = warp_index();
+    if (tile < count)
+        do
+            step_of_tables<Loop>(tables, first, tile, maps);
+        while (next_tile<Loop>(tile, count));
 }
 
 struct update_arguments {
@@ -205,46 +332,68 @@ struct update_arguments {
 };
 
 template <class Loop>
-static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds))
+static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
     step_update(const __grid_constant__ update_arguments arguments)
 {
-    const uint64_t tile = warp_index();
-    if (tile >= arguments.tile_count)
-        return;
-    const work w = {&arguments.record, arguments.state_format, &arguments.coef, tile, arguments.seed};
-    step_tile<Loop>(w, threadIdx.x % FOPT_I_WARP);
+    const fopt_i_q8_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
+    uint64_t tile = warp_index();
+    if (tile < arguments.tile_count)
+        do
+            step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.coef, tile, arguments.seed}, maps,
+                            threadIdx.x % FOPT_I_WARP);
+        while (next_tile<Loop>(tile, arguments.tile_count));
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
 
-static cudaLaunchConfig_t configuration(uint64_t tile_count, cudaStream_t stream)
+static cudaError_t multiprocessors(uint64_t *count)
 {
-    const uint64_t blocks = (tile_count + WARPS - 1) / WARPS;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
-    config.blockDim = dim3(BLOCK);
-    config.stream = stream;
-    return config;
+    int device = 0, found = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device);
+    *count = (uint64_t)found;
+    return error;
+}
+
+template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config)
+{
+    uint64_t blocks = (tile_count + WARPS - 1) / WARPS;
+    if (Loop::quantized) {
+        uint64_t most = 0;
+        const cudaError_t error = multiprocessors(&most);
+        if (error != cudaSuccess)
+            return error;
+        most *= blocks_per_sm(Loop::kinds, true);
+        blocks = blocks < most ? blocks : most;
+    }
+    *config = {};
+    config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
+    config->blockDim = dim3(BLOCK);
+    config->stream = stream;
+    return cudaSuccess;
 }
 
 template <class Loop>
 static cudaError_t launch_tables(const fopt_i_cuda_tables *tables, uint64_t first, uint64_t count, cudaStream_t stream)
 {
-    const cudaLaunchConfig_t config = configuration(count, stream);
-    return cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, count);
+    cudaLaunchConfig_t config;
+    const cudaError_t error = configure<Loop>(count, stream, &config);
+    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, count);
 }
 
 template <class Loop> static cudaError_t launch_update(const update_arguments &arguments, cudaStream_t stream)
 {
-    const cudaLaunchConfig_t config = configuration(arguments.tile_count, stream);
-    return cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
+    cudaLaunchConfig_t config;
+    const cudaError_t error = configure<Loop>(arguments.tile_count, stream, &config);
+    return error ? error : cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
 }
 
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
                              cudaStream_t stream)
 {
     static cudaError_t (*const launches[])(const fopt_i_cuda_tables *, uint64_t, uint64_t, cudaStream_t) = {
-#define FOPT_I_ROW(arithmetic, variant, kinds) launch_tables<arithmetic##_##variant>,
+#define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_tables<arithmetic##_##variant>,
         FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW
     };
@@ -255,7 +404,7 @@ cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *
                                cudaStream_t stream)
 {
     static cudaError_t (*const launches[])(const update_arguments &, cudaStream_t) = {
-#define FOPT_I_ROW(arithmetic, variant, kinds) launch_update<arithmetic##_##variant>,
+#define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_update<arithmetic##_##variant>,
         FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW
     };

@@ -6,6 +6,7 @@
 #define FOPT_I_TILE_CUH
 
 #include "../formats/formats.h"
+#include "../formats/q8_tables.h"
 #include "../record.h"
 #include "../rules/rules.h"
 #include <cuda_runtime.h>
@@ -122,7 +123,7 @@ __device__ __forceinline__ void fopt_i_decode(const fopt_i_raw &raw, unsigned fo
     case format:                                                                                                       \
         fopt_i_decode_as<fopt_i_##name, fopt_i_##name##_decode>(raw, x);                                               \
         break;
-        FOPT_I_FORMATS(FOPT_I_CASE)
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
 }
@@ -135,7 +136,7 @@ __device__ __forceinline__ fopt_i_raw fopt_i_encode(const float *x, unsigned for
     case format:                                                                                                       \
         fopt_i_encode_as<fopt_i_##name, fopt_i_##name##_encode>(x, raw);                                               \
         break;
-        FOPT_I_FORMATS(FOPT_I_CASE)
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
     return raw;
@@ -150,7 +151,7 @@ __device__ __forceinline__ fopt_i_raw fopt_i_encode_moment(const float *x, unsig
     case format:                                                                                                       \
         fopt_i_encode_moment_as<fopt_i_##name, fopt_i_##name##_encode_moment>(x, kind, tile_key, place, raw);          \
         break;
-        FOPT_I_STATE_FORMATS(FOPT_I_CASE)
+        FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
     return raw;
@@ -164,7 +165,7 @@ __device__ __forceinline__ float fopt_i_load_one(const void *array, unsigned for
 #define FOPT_I_CASE(format, name)                                                                                      \
     case format:                                                                                                       \
         return fopt_i_##name##_decode(((const fopt_i_##name *)array)[element]);
-        FOPT_I_FORMATS(FOPT_I_CASE)
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
     return 0.0f;
@@ -178,7 +179,7 @@ __device__ __forceinline__ void fopt_i_store_one(void *array, unsigned format, u
     case format:                                                                                                       \
         ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode(x);                                                 \
         break;
-        FOPT_I_FORMATS(FOPT_I_CASE)
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
 }
@@ -192,9 +193,101 @@ __device__ __forceinline__ void fopt_i_store_one_moment(void *array, unsigned fo
     case format:                                                                                                       \
         ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode_moment(x, kind, tile_key, element);                 \
         break;
-        FOPT_I_STATE_FORMATS(FOPT_I_CASE)
+        FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
+}
+
+/* ---- 8-bit blocks --------------------------------------------------------------------------------------------- */
+
+/* The maps in shared memory, where looking up costs least, for all tiles that a block of threads takes. */
+__device__ __forceinline__ const fopt_i_q8_maps *fopt_i_share_maps()
+{
+    static_assert(sizeof(fopt_i_q8_maps) % sizeof(float) == 0, "copied as floats");
+    __shared__ fopt_i_q8_maps maps;
+    for (uint32_t i = threadIdx.x; i < sizeof maps / sizeof(float); i += blockDim.x)
+        ((float *)&maps)[i] = ((const float *)&fopt_i_q8_literals)[i];
+    __syncthreads();
+    return &maps;
+}
+
+__device__ __forceinline__ const fopt_i_q8_map *fopt_i_map_of(const fopt_i_q8_maps *maps, fopt_state_kind kind)
+{
+    return fopt_i_q8_has_sign(kind) ? &maps->with_sign : &maps->without_sign;
+}
+
+__device__ __forceinline__ fopt_i_q8 fopt_i_load_code(const void *array, uint32_t element)
+{
+    __builtin_assume(__isGlobal(array));
+    return ((const fopt_i_q8 *)array)[element];
+}
+
+__device__ __forceinline__ void fopt_i_store_code(void *array, uint32_t element, fopt_i_q8 code)
+{
+    __builtin_assume(__isGlobal(array));
+    ((fopt_i_q8 *)array)[element] = code;
+}
+
+/* A lane's eight codes, of elements that lie together. */
+__device__ __forceinline__ fopt_i_raw fopt_i_fetch_codes(void *array, uint32_t lane)
+{
+    __builtin_assume(__isGlobal(array));
+    const uint2 v = ((const uint2 *)array)[lane];
+    fopt_i_raw raw = {{v.x, v.y}};
+    return raw;
+}
+
+__device__ __forceinline__ void fopt_i_put_codes(void *array, uint32_t lane, fopt_i_raw raw)
+{
+    __builtin_assume(__isGlobal(array));
+    ((uint2 *)array)[lane] = make_uint2(raw.word[0], raw.word[1]);
+}
+
+__device__ __forceinline__ fopt_i_q8 fopt_i_code_of(const fopt_i_raw &raw, uint32_t i)
+{
+    return (fopt_i_q8)(raw.word[i / 4] >> 8 * (i % 4));
+}
+
+__device__ __forceinline__ void fopt_i_decode_codes(const fopt_i_raw &raw, const fopt_i_q8_map *map, float absmax,
+                                                    float *x)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        x[i] = fopt_i_q8_decode(map, fopt_i_code_of(raw, i), absmax);
+}
+
+/* Of a magnitude, and the magnitude of x. */
+__device__ __forceinline__ float fopt_i_larger(float magnitude, float x)
+{
+    x = fabsf(x);
+    return x > magnitude ? x : magnitude;
+}
+
+__device__ __forceinline__ float fopt_i_lane_max(const float *x)
+{
+    float most = 0.0f;
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        most = fopt_i_larger(most, x[i]);
+    return most;
+}
+
+__device__ __forceinline__ float fopt_i_warp_max(float magnitude)
+{
+#pragma unroll
+    for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2)
+        magnitude = fopt_i_larger(magnitude, __shfl_xor_sync(0xffffffffu, magnitude, distance));
+    return magnitude;
+}
+
+__device__ __forceinline__ fopt_i_raw fopt_i_encode_codes(const float *x, const fopt_i_q8_map *map, bool has_sign,
+                                                          float scale)
+{
+    fopt_i_raw raw = {{0}};
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        raw.word[i / 4] |= fopt_i_q8_encode(map, has_sign, x[i], scale) << 8 * (i % 4);
+    return raw;
 }
 
 #endif

@@ -49,25 +49,30 @@ FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, fopt_state_kind kind, uin
     return fopt_i_bf16_encode_finite(bits, fopt_i_bf16_nearest(bits));
 }
 
-static inline void fopt_i_bf16_load(const void *array, size_t first, size_t count, float *FOPT_I_RESTRICT out)
+static inline void fopt_i_bf16_load(const void *tile, size_t count, float *FOPT_I_RESTRICT out)
 {
-    const fopt_i_bf16 *in = (const fopt_i_bf16 *)array + first;
+    const fopt_i_bf16 *in = (const fopt_i_bf16 *)tile;
     for (size_t i = 0; i < count; i++)
         out[i] = fopt_i_bf16_decode(in[i]);
 }
 
-static inline void fopt_i_bf16_store(void *array, size_t first, size_t count, const float *FOPT_I_RESTRICT in)
+static inline void fopt_i_bf16_store(void *tile, size_t count, const float *FOPT_I_RESTRICT in)
 {
-    fopt_i_bf16 *out = (fopt_i_bf16 *)array + first;
+    fopt_i_bf16 *out = (fopt_i_bf16 *)tile;
     for (size_t i = 0; i < count; i++)
         out[i] = fopt_i_bf16_encode(in[i]);
 }
 
-static inline void fopt_i_bf16_store_moment(void *array, size_t first, size_t count, const float *FOPT_I_RESTRICT in,
-                                            fopt_state_kind kind, uint64_t tile_key)
+static inline void fopt_i_bf16_load_moments(const fopt_i_moments *from, size_t count, float *FOPT_I_RESTRICT out)
 {
-    fopt_i_bf16 *out = (fopt_i_bf16 *)array + first;
-    if (kind == FOPT_SECOND_MOMENT) /* apart, or the loops would not vectorise */
+    fopt_i_bf16_load(from->data, count, out);
+}
+
+static inline void fopt_i_bf16_store_moments(const fopt_i_moments *to, size_t count, const float *FOPT_I_RESTRICT in)
+{
+    fopt_i_bf16 *out = (fopt_i_bf16 *)to->data;
+    const uint64_t tile_key = to->tile_key;
+    if (to->kind == FOPT_SECOND_MOMENT) /* apart, or the loops would not vectorise */
         for (size_t i = 0; i < count; i++)
             out[i] = fopt_i_bf16_encode_moment(in[i], FOPT_SECOND_MOMENT, tile_key, (uint32_t)i);
     else
@@ -75,6 +80,7 @@ static inline void fopt_i_bf16_store_moment(void *array, size_t first, size_t co
             out[i] = fopt_i_bf16_encode_moment(in[i], FOPT_FIRST_MOMENT, tile_key, (uint32_t)i);
 }
 
-static const fopt_i_format_loops fopt_i_bf16_loops = {fopt_i_bf16_load, fopt_i_bf16_store, fopt_i_bf16_store_moment};
+static const fopt_i_format_loops fopt_i_bf16_loops = {fopt_i_bf16_load, fopt_i_bf16_store, fopt_i_bf16_load_moments,
+                                                      fopt_i_bf16_store_moments};
 
 #endif

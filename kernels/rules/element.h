@@ -63,6 +63,25 @@ FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
     return fopt_i_select(c.coupled, fmaf(c.coupled_decay, param, gradient), gradient);
 }
 
+/* Of loops with quantized moments: there an infinity or a NaN would be the scale of its whole tile. An element whose
+ * gradient or new moments are not finite stays as it was. */
+FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i_element e, float gradient)
+{
+    uint32_t finite = fopt_i_mask(fopt_i_is_finite(gradient));
+    if (kinds & FOPT_I_FIRST)
+        finite &= fopt_i_mask(fopt_i_is_finite(e.first));
+    if (kinds & FOPT_I_SECOND)
+        finite &= fopt_i_mask(fopt_i_is_finite(e.second));
+    if (kinds & FOPT_I_BUFFER)
+        finite &= fopt_i_mask(fopt_i_is_finite(e.buffer));
+    e.param = fopt_i_select(finite, e.param, old.param);
+    e.first = fopt_i_select(finite, e.first, old.first);
+    e.second = fopt_i_select(finite, e.second, old.second);
+    e.max_second = fopt_i_select(finite, e.max_second, old.max_second);
+    e.buffer = fopt_i_select(finite, e.buffer, old.buffer);
+    return e;
+}
+
 /* Decay joins the update before it meets the parameter: one rounding at the parameter's magnitude. The usual
  * p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and weight_decay 0.01 leaves no decay. */
 FOPT_FN float fopt_i_apply(fopt_i_ends c, float param, float update)

@@ -20,19 +20,26 @@
     X(rmsprop)                                                                                                         \
     X(adam)
 
-/* The loops: each arithmetic with each set of state arrays that its rules may keep. */
+/* The loops: each arithmetic with each set of state arrays that its rules may keep, and whether some of them are
+ * quantized (formats.h). A centered RMSprop has no such loop: its difference of two squares would be one of two
+ * quantized numbers. */
 #define FOPT_I_LOOPS(X)                                                                                                \
-    X(sgd, plain, 0u)                                                                                                  \
-    X(sgd, momentum, FOPT_I_BUFFER)                                                                                    \
-    X(rmsprop, plain, FOPT_I_SECOND)                                                                                   \
-    X(rmsprop, momentum, FOPT_I_SECOND | FOPT_I_BUFFER)                                                                \
-    X(rmsprop, centered, FOPT_I_SECOND | FOPT_I_FIRST)                                                                 \
-    X(rmsprop, centered_momentum, FOPT_I_SECOND | FOPT_I_FIRST | FOPT_I_BUFFER)                                        \
-    X(adam, plain, FOPT_I_FIRST | FOPT_I_SECOND)                                                                       \
-    X(adam, amsgrad, FOPT_I_FIRST | FOPT_I_SECOND | FOPT_I_MAX_SECOND)
+    X(sgd, plain, 0u, false)                                                                                           \
+    X(sgd, momentum, FOPT_I_BUFFER, false)                                                                             \
+    X(rmsprop, plain, FOPT_I_SECOND, false)                                                                            \
+    X(rmsprop, momentum, FOPT_I_SECOND | FOPT_I_BUFFER, false)                                                         \
+    X(rmsprop, centered, FOPT_I_SECOND | FOPT_I_FIRST, false)                                                          \
+    X(rmsprop, centered_momentum, FOPT_I_SECOND | FOPT_I_FIRST | FOPT_I_BUFFER, false)                                 \
+    X(adam, plain, FOPT_I_FIRST | FOPT_I_SECOND, false)                                                                \
+    X(adam, amsgrad, FOPT_I_FIRST | FOPT_I_SECOND | FOPT_I_MAX_SECOND, false)                                          \
+    X(sgd, momentum_quantized, FOPT_I_BUFFER, true)                                                                    \
+    X(rmsprop, quantized, FOPT_I_SECOND, true)                                                                         \
+    X(rmsprop, momentum_quantized, FOPT_I_SECOND | FOPT_I_BUFFER, true)                                                \
+    X(adam, quantized, FOPT_I_FIRST | FOPT_I_SECOND, true)                                                             \
+    X(adam, amsgrad_quantized, FOPT_I_FIRST | FOPT_I_SECOND | FOPT_I_MAX_SECOND, true)
 
 enum {
-#define FOPT_I_ENUMERATOR(arithmetic, variant, kinds) fopt_i_loop_##arithmetic##_##variant,
+#define FOPT_I_ENUMERATOR(arithmetic, variant, kinds, quantized) fopt_i_loop_##arithmetic##_##variant,
     FOPT_I_LOOPS(FOPT_I_ENUMERATOR)
 #undef FOPT_I_ENUMERATOR
         FOPT_I_LOOP_COUNT

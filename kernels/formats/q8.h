@@ -1,0 +1,90 @@
+/*
+ * FOPT_Q8: moments in 8 bits, quantized block by block. A tile has one float, the largest magnitude in it (absmax), and
+ * a code for each element: the place in a map of 256 values of the one that is nearest to the element over absmax. One
+ * map is for moments that have a sign, one for those that have none; q8_tables.h holds them.
+ *
+ * Both maps are, on either side of zero, seven runs of equally spaced values, each run ten times as far out as the one
+ * before and with twice as many values. So the place of a number between two values is, within a run, a linear function
+ * of the number; and since a run's spacing is five times that of the run before, the function over all runs is concave:
+ * the least of seven lines. That guesses the place, with no search and no table, to one of two neighbours. Where
+ * between them the nearest changes is a table's affair, so that rounding is exact.
+ */
+#ifndef FOPT_I_Q8_H
+#define FOPT_I_Q8_H
+
+#include "format.h"
+
+typedef uint8_t fopt_i_q8;
+
+/* Magnitudes are numbered from 0, the zero, upwards: to 128 with a sign and to 255 without. next[i] is the least float
+ * that is nearer to magnitude i + 1 than to magnitude i, or as near and the code of i is odd. */
+typedef struct fopt_i_q8_map {
+    float value[256]; /* by code */
+    float next[256];
+} fopt_i_q8_map;
+
+typedef struct fopt_i_q8_maps {
+    fopt_i_q8_map with_sign, without_sign;
+} fopt_i_q8_maps;
+
+enum { FOPT_I_Q8_ZERO = 127 }; /* the code of zero in the map with a sign; in the other it is 0 */
+
+FOPT_FN bool fopt_i_q8_has_sign(fopt_state_kind kind)
+{
+    return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;
+}
+
+FOPT_FN float fopt_i_q8_decode(const fopt_i_q8_map *map, fopt_i_q8 code, float absmax)
+{
+    return map->value[code] * absmax;
+}
+
+/* What elements are multiplied by before they are encoded. A tile of zeros takes the code of zero everywhere. */
+FOPT_FN float fopt_i_q8_scale(float absmax)
+{
+    return absmax > 0.0f ? 1.0f / absmax : 0.0f;
+}
+
+/* Line `run`, half a place low and times 256: in the last bits of a float near 2^15, where the unit is 2^-8. Negative
+ * numbers do not occur, so the bits are ordered as the floats are. */
+FOPT_FN uint32_t fopt_i_q8_line(bool has_sign, int run, float y)
+{
+    const double tens[7] = {1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1e0};
+    const double count = (double)((has_sign ? 1 : 2) << run); /* of values in this run */
+    const double before = has_sign ? count : count - 1;       /* magnitudes before its first */
+    return fopt_i_bits(fmaf(y, (float)(count / 0.9 * tens[run]), (float)(32768.0 + before - count / 9.0 - 0.5)));
+}
+
+/* The magnitude nearest to y, which is from 0 to 1 or above it by a rounding, or the one below. */
+FOPT_FN uint32_t fopt_i_q8_guess(bool has_sign, float y)
+{
+    uint32_t least = fopt_i_q8_line(has_sign, 0, y);
+#ifdef __CUDACC__
+#pragma unroll
+#endif
+    for (int run = 1; run < 7; run++) {
+        const uint32_t line = fopt_i_q8_line(has_sign, run, y);
+        least = line < least ? line : least;
+    }
+    return least >> 8 & 0xffu;
+}
+
+/* The code of x, from the guess for y = |x| * scale and the map's next[guess]. */
+FOPT_FN uint32_t fopt_i_q8_code(bool has_sign, uint32_t guess, float next, float x, float y)
+{
+    const uint32_t magnitude = guess + (y >= next ? 1u : 0u);
+    const uint32_t below = magnitude < FOPT_I_Q8_ZERO ? FOPT_I_Q8_ZERO - magnitude : 0; /* there is no code for -1 */
+    if (has_sign)
+        return x < 0.0f ? below : FOPT_I_Q8_ZERO + magnitude;
+    /* A second moment of zero beside a first moment that is not would divide by eps: no positive one becomes zero. */
+    return x > 0.0f && magnitude == 0 ? 1 : magnitude;
+}
+
+FOPT_FN uint32_t fopt_i_q8_encode(const fopt_i_q8_map *map, bool has_sign, float x, float scale)
+{
+    const float y = fabsf(x) * scale;
+    const uint32_t guess = fopt_i_q8_guess(has_sign, y);
+    return fopt_i_q8_code(has_sign, guess, map->next[guess], x, y);
+}
+
+#endif
