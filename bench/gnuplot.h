@@ -8,7 +8,8 @@
 /* Whether gnuplot can be run. */
 bool gnuplot_there(const char *command);
 
-/* A pipe to a gnuplot that writes an SVG of the width and height to `path`, or NULL. */
+/* A pipe to a gnuplot, with eight colours to tell lines apart by, that writes an SVG of the width and height to `path`,
+ * or NULL. */
 FILE *gnuplot_open(const char *command, const char *path, int width, int height);
 
 /* Returns whether the plot was drawn. */

@@ -42,6 +42,18 @@ bool parse_device(const char *command, const char *text, fopt_device *device)
     return true;
 }
 
+bool parse_file(const char *command, const char *option, const char *text, const char *ending, const char **path)
+{
+    const size_t length = strlen(text), tail = strlen(ending);
+    if (text[0] == '-')
+        complain(command, "%s: a file's name is missing before '%s'; ./%s would be one", option, text, text);
+    else if (length <= tail || strcmp(text + length - tail, ending) != 0)
+        complain(command, "%s: '%s' does not name a file %s", option, text, ending);
+    else
+        *path = text;
+    return *path == text;
+}
+
 bool no_more_arguments(int argc, char **argv)
 {
     if (optind == argc)

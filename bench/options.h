@@ -7,6 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Exit statuses, besides EXIT_SUCCESS and EXIT_FAILURE. */
 enum { EXIT_USAGE = 2 };
 
@@ -19,11 +23,19 @@ bool parse_count(const char *command, const char *option, const char *text, size
 /* Reads "cpu" or "cuda". Complains and returns false if it is anything else. */
 bool parse_device(const char *command, const char *text, fopt_device *device);
 
+/* Reads the name of a file to write, which ends in `ending` ("": in anything). One that begins with '-' is refused: it
+ * is the next option, before which the name was forgotten. */
+bool parse_file(const char *command, const char *option, const char *text, const char *ending, const char **path);
+
 /* After getopt_long(): complains and returns false if there are arguments that are no options. */
 bool no_more_arguments(int argc, char **argv);
 
 /* Complains and returns false if a file cannot be opened for writing. Creates it if it is not there, and leaves it as
  * it is if it is: so a command can find out before its work rather than after. */
 bool can_write(const char *command, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

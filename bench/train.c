@@ -94,10 +94,10 @@ static bool read_options(int argc, char **argv, train_options *chosen, int *stat
             good = parse_device(argv[0], optarg, &chosen->device);
             break;
         case 'j':
-            chosen->json_path = optarg;
+            good = parse_file(argv[0], "--json", optarg, "", &chosen->json_path);
             break;
         case 'p':
-            chosen->plot_path = optarg;
+            good = parse_file(argv[0], "--plot", optarg, ".svg", &chosen->plot_path);
             break;
         case 'h':
             fputs(usage, stdout);
