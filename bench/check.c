@@ -13,7 +13,7 @@
 
 /* ---- the tensors --------------------------------------------------------------------------------------------- */
 
-enum { TILE = 256, STEPS = 3, SMALL_TENSORS = 40, SPECIAL_TENSORS = 9, TENSORS = SPECIAL_TENSORS + SMALL_TENSORS };
+enum { TILE = 256, STEPS = 3, SPECIAL_TENSORS = 9 };
 
 /* Where a tensor lies in the arrays, in elements. */
 typedef struct place {
@@ -21,15 +21,15 @@ typedef struct place {
 } place;
 
 /* One that keeps several threads busy, those that end at and around a tile's end, some that are not aligned to more
- * than an element, and many small ones. Returns the size of the arrays: between the tensors there is room, whose bytes
- * must stay as they are. */
-static size_t lay_out(place places[TENSORS])
+ * than an element, and small ones. Returns the size of the arrays: between the tensors there is room, whose bytes must
+ * stay as they are. */
+static size_t lay_out(place *places, size_t tensors)
 {
     static const int special[SPECIAL_TENSORS][2] = {
         {70 * TILE + 57, 0}, {0, 0},        {1, 0},       {TILE - 1, 0}, {TILE, 0}, {TILE + 1, 0},
         {3 * TILE + 8, 1},   {4 * TILE, 3}, {2 * TILE, 8}}; /* elements, and those by which the tensor is shifted */
     size_t end = 0;
-    for (size_t i = 0; i < TENSORS; ++i) {
+    for (size_t i = 0; i < tensors; ++i) {
         const size_t small = i - SPECIAL_TENSORS;
         const size_t shift = i < SPECIAL_TENSORS ? (size_t)special[i][1] : small % 4;
         places[i].begin = (end + 63) / 64 * 64 + shift;
@@ -53,8 +53,9 @@ struct check_bench {
     fopt_device device;
     runner runners[RUNNERS];
     size_t runner_count;
-    place places[TENSORS];
-    size_t elements;
+    place *places;
+    fopt_tensor *descriptions; /* room for them */
+    size_t tensors, elements;
     unsigned char *want[STEPS + 1][JUDGE_ARRAYS]; /* the reference: at first, and after each step */
     unsigned char *grads[STEPS];
     unsigned char *got;           /* what came from the device */
@@ -77,13 +78,19 @@ static void choose_runners(check_bench *b)
 
 static const fopt_device the_cpu = {FOPT_CPU, 0};
 
-check_bench *check_open(const char *command, fopt_device device)
+check_bench *check_open(const char *command, fopt_device device, size_t small_tensors)
 {
     check_bench *b = calloc(1, sizeof *b);
     bool good = b;
     if (good) {
         b->device = device;
-        b->elements = lay_out(b->places);
+        b->tensors = SPECIAL_TENSORS + small_tensors;
+        b->places = calloc(b->tensors, sizeof *b->places);
+        b->descriptions = calloc(b->tensors, sizeof *b->descriptions);
+        good = b->places && b->descriptions;
+    }
+    if (good) {
+        b->elements = lay_out(b->places, b->tensors);
         choose_runners(b);
         const size_t bytes = b->elements * sizeof(float);
         for (size_t step = 0; step <= STEPS; ++step)
@@ -114,11 +121,18 @@ void check_close(check_bench *b)
     for (size_t step = 0; step < STEPS; ++step)
         free(b->grads[step]);
     free(b->got);
+    free(b->places);
+    free(b->descriptions);
     memory_free(b->device, b->param);
     memory_free(b->device, b->grad);
     memory_free(the_cpu, b->host_param);
     memory_free(the_cpu, b->host_grad);
     free(b);
+}
+
+size_t check_tensors(const check_bench *b)
+{
+    return b->tensors;
 }
 
 /* ---- data ---------------------------------------------------------------------------------------------------- */
@@ -131,7 +145,7 @@ enum { UNTOUCHED = 0xa5, ONE_IN = 8 /* numbers is adversarial */ };
 static void draw(const check_bench *b, data_kind kind, fopt_format format, unsigned char *array, splitmix *random)
 {
     memset(array, UNTOUCHED, b->elements * sizeof(float));
-    for (size_t t = 0; t < TENSORS; ++t)
+    for (size_t t = 0; t < b->tensors; ++t)
         for (size_t i = b->places[t].begin; i < b->places[t].begin + b->places[t].count; ++i)
             numbers_set(format, array, i,
                         kind == ADVERSARIAL && splitmix_next(random) % ONE_IN == 0 ? numbers_special(format, random)
@@ -176,24 +190,24 @@ static const char *begin(session *s, runner how)
     const case_formats formats = s->what->formats;
     const fopt_config config = {
         .size = sizeof config, .device = s->device, .seed = s->what->seed, .isa = how.isa, .threads = how.threads};
-    fopt_tensor tensors[TENSORS];
-    for (size_t t = 0; t < TENSORS; ++t)
-        tensors[t] = (fopt_tensor){.size = sizeof tensors[t],
-                                   .param = (char *)s->param + b->places[t].begin * numbers_bytes(formats.param),
-                                   .grad = (char *)s->grad + b->places[t].begin * numbers_bytes(formats.grad),
-                                   .count = b->places[t].count,
-                                   .param_format = formats.param,
-                                   .grad_format = formats.grad};
+    for (size_t t = 0; t < b->tensors; ++t)
+        b->descriptions[t] =
+            (fopt_tensor){.size = sizeof *b->descriptions,
+                          .param = (char *)s->param + b->places[t].begin * numbers_bytes(formats.param),
+                          .grad = (char *)s->grad + b->places[t].begin * numbers_bytes(formats.grad),
+                          .count = b->places[t].count,
+                          .param_format = formats.param,
+                          .grad_format = formats.grad};
     const char *wrong =
         copied(memory_write(s->device, s->param, b->want[0][JUDGE_PARAM], b->elements * numbers_bytes(formats.param)));
-    return wrong ? wrong : done(fopt_create(&config, &s->what->group, 1, tensors, TENSORS, &s->optimizer));
+    return wrong ? wrong : done(fopt_create(&config, &s->what->group, 1, b->descriptions, b->tensors, &s->optimizer));
 }
 
 static const char *make_step(session *s, size_t step)
 {
     const size_t bytes = s->bench->elements * numbers_bytes(s->what->formats.grad);
     const char *wrong = copied(memory_write(s->device, s->grad, s->bench->grads[step], bytes));
-    return wrong ? wrong : done(fopt_step(s->optimizer, NULL, NULL));
+    return wrong ? wrong : done(fopt_step(s->optimizer, NULL, memory_queue(s->device)));
 }
 
 static fopt_format format_of(const check_case *what, size_t array)
@@ -214,7 +228,7 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
         return copied(memory_read(s->device, to, s->param, b->elements * bytes));
     const char *wrong = NULL;
     memset(to, 0, b->elements * bytes);
-    for (size_t t = 0; t < TENSORS && !wrong; ++t) {
+    for (size_t t = 0; t < b->tensors && !wrong; ++t) {
         fopt_array view = {.size = sizeof view};
         wrong = done(fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view));
         if (!wrong && view.data)
@@ -250,7 +264,7 @@ static void plant(const scene *s, bool in_reference, size_t step, size_t array, 
 static void note(const scene *s, size_t array, size_t step, size_t element, const char *wrong)
 {
     const check_bench *b = s->bench;
-    size_t t = TENSORS - 1;
+    size_t t = b->tensors - 1;
     while (t > 0 && b->places[t].begin > element)
         t--;
     if (s->result->message[0] == '\0')
@@ -272,7 +286,7 @@ static void ask_oracle(const scene *s, size_t step)
         before.formats[array] = after.formats[array] = format_of(s->what, array);
     }
     judge_error worst[JUDGE_ARRAYS] = {0};
-    for (size_t t = 0; t < TENSORS; ++t) {
+    for (size_t t = 0; t < b->tensors; ++t) {
         judge_step(&s->what->group, (int64_t)step, &before, s->what->formats.grad, b->grads[step - 1], &after,
                    b->places[t].begin, b->places[t].begin + b->places[t].count, worst);
         s->result->elements += b->places[t].count;

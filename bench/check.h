@@ -34,9 +34,13 @@ typedef struct check_result {
 /* The memory for checks, on the host and on the device, and what they run on. */
 typedef struct check_bench check_bench;
 
-/* Complains, as `command` (options.h), and returns NULL if memory is lacking. */
-check_bench *check_open(const char *command, fopt_device device);
+/* For optimizers of nine tensors of sizes and places chosen to be difficult, and so many small ones. Complains, as
+ * `command` (options.h), and returns NULL if memory is lacking. */
+check_bench *check_open(const char *command, fopt_device device, size_t small_tensors);
 void check_close(check_bench *bench);
+
+/* In all. */
+size_t check_tensors(const check_bench *bench);
 
 /* Whether a rule keeps an array. */
 bool check_keeps(const fopt_group *group, size_t array);

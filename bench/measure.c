@@ -98,8 +98,8 @@ static bool describe_peers(subject *s)
     size_t largest = 0;
     for (size_t i = 0; i < what->shapes.tensors; ++i)
         largest = what->shapes.counts[i] > largest ? what->shapes.counts[i] : largest;
-    if (s->device.kind != FOPT_CPU || what->param != FOPT_F32 || what->grad != FOPT_F32 || !peers_know(&what->group) ||
-        largest == 0 || largest > PEERS_LARGEST)
+    if (what->param != FOPT_F32 || what->grad != FOPT_F32 || !peers_know(&what->group) || largest == 0 ||
+        largest > PEERS_LARGEST)
         return true;
 
     s->scratch = memory_new(s->device, largest * sizeof *s->scratch, INDEX_SCRATCH);
@@ -115,8 +115,12 @@ static bool describe_peers(subject *s)
             s->peer_tensors[i].state[kind] = view.data;
         }
     }
-    s->loop = s->blas = (peers_model){
-        .group = what->group, .tensors = s->peer_tensors, .tensor_count = what->shapes.tensors, .scratch = s->scratch};
+    s->loop = s->blas = (peers_model){.device = s->device,
+                                      .queue = memory_queue(s->device),
+                                      .group = what->group,
+                                      .tensors = s->peer_tensors,
+                                      .tensor_count = what->shapes.tensors,
+                                      .scratch = s->scratch};
     return true;
 }
 
@@ -143,15 +147,16 @@ static bool make_others(subject *s, size_t bytes)
 /* After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {
-    const size_t cache_bytes = memory_cache_bytes();
+    const size_t cache_bytes = memory_cache_bytes(s->device);
     bool good = allocate(s);
     if (good && create(s) != FOPT_OK) {
         complain(command, "%s", fopt_last_error());
         return false;
     }
-    good = good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
-           /* Larger arrays push themselves out of the caches. */
-           (s->total_bytes >= 4 * cache_bytes || make_others(s, 2 * cache_bytes));
+    good =
+        good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
+        /* Larger arrays push themselves out of the caches. A GPU must have something to do while work is enqueued. */
+        ((s->device.kind == FOPT_CPU && s->total_bytes >= 4 * cache_bytes) || make_others(s, 2 * cache_bytes));
     if (!good)
         complain(command, "out of memory: %s of %zu parameters", s->what->shapes.name, s->what->shapes.params);
     return good;
@@ -161,24 +166,24 @@ static bool open_subject(const char *command, subject *s)
 
 static bool step_tensors(void *context)
 {
-    return fopt_step(((subject *)context)->optimizer, NULL, NULL) == FOPT_OK;
+    const subject *s = context;
+    return fopt_step(s->optimizer, NULL, memory_queue(s->device)) == FOPT_OK;
 }
 
 static bool step_flat(void *context)
 {
-    return fopt_step(((subject *)context)->flat, NULL, NULL) == FOPT_OK;
+    const subject *s = context;
+    return fopt_step(s->flat, NULL, memory_queue(s->device)) == FOPT_OK;
 }
 
 static bool step_loop(void *context)
 {
-    peers_loop(&((subject *)context)->loop);
-    return true;
+    return peers_loop(&((subject *)context)->loop);
 }
 
 static bool step_blas(void *context)
 {
-    peers_blas(&((subject *)context)->blas);
-    return true;
+    return peers_blas(&((subject *)context)->blas);
 }
 
 static bool copy(void *context)
@@ -210,7 +215,7 @@ static bool takes_part(const subject *s, size_t contender)
     case LOOP:
         return s->peer_tensors != NULL;
     case BLAS:
-        return s->peer_tensors && peers_have_blas();
+        return s->peer_tensors && peers_have_blas(s->device);
     default:
         return true;
     }
@@ -219,7 +224,6 @@ static bool takes_part(const subject *s, size_t contender)
 typedef struct samples {
     size_t count;                                           /* rounds */
     double *seconds[CONTENDERS], *host_seconds[CONTENDERS]; /* by round */
-    int launches[CONTENDERS];
 } samples;
 
 /* Each contender once a round, another one first each time: what drifts, drifts for all alike. */
@@ -246,13 +250,12 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
         if (round >= WARM_UP + LEAST && stopwatch() > end)
             break;
         if (!time_round(s, round, timings)) {
-            complain(command, "%s", fopt_last_error());
+            complain(command, "the device failed; of the library's errors the last is: %s", fopt_last_error());
             return false;
         }
         for (size_t who = 0; who < CONTENDERS && round >= WARM_UP; ++who) {
             timed->seconds[who][timed->count] = timings[who].seconds;
             timed->host_seconds[who][timed->count] = timings[who].host_seconds;
-            timed->launches[who] = timings[who].launches;
         }
         timed->count += round >= WARM_UP;
     }
@@ -278,24 +281,25 @@ static double least(const double *values, size_t count)
     return found;
 }
 
-static measure_row describe_row(const subject *s, const samples *timed, size_t who, double *scratch)
+static measure_row describe_row(subject *s, const samples *timed, size_t who, double *scratch)
 {
     const double params = (double)s->what->shapes.params, tensors = (double)s->what->shapes.tensors;
     const double bytes = (double)(2 * s->total_bytes) - params * (double)numbers_bytes(s->what->grad);
     const double stream_bytes = 12.0 * (double)s->roof.count;
     const double *seconds = timed->seconds[who];
-    measure_row row = {.engine = contenders[who].engine, .tensor_ns = (double)NAN, .launches = timed->launches[who]};
+    measure_row row = {.engine = contenders[who].engine, .tensor_ns = (double)NAN};
     row.ns_per_param = summarize(1e9 / params, seconds, NULL, NULL, timed->count, scratch);
     row.gb_per_s = bytes / params / row.ns_per_param.middle;
     row.roof_fraction = summarize(bytes / stream_bytes, timed->seconds[STREAM], NULL, seconds, timed->count, scratch);
     row.roof_best = bytes / stream_bytes * least(timed->seconds[STREAM], timed->count) / least(seconds, timed->count);
+    row.launches = memory_launches(s->device, contenders[who].run, s);
     row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch).middle;
     if (s->flat)
         row.tensor_ns = summarize(1e9 / tensors, seconds, timed->seconds[FLAT], NULL, timed->count, scratch).middle;
     return row;
 }
 
-static void describe_result(const subject *s, const samples *timed, double *scratch, measure_result *result)
+static void describe_result(subject *s, const samples *timed, double *scratch, measure_result *result)
 {
     const double elements = (double)s->roof.count;
     const double params = (double)s->what->shapes.params;

@@ -28,7 +28,7 @@ typedef struct measure_row {
     double gb_per_s;
     double host_us;   /* of a step */
     double tensor_ns; /* beyond the library's step of one flat tensor of as many elements, a tensor; NaN if it is one */
-    int launches;
+    int launches;     /* of kernels, in a step; negative: not known */
 } measure_row;
 
 typedef struct measure_result {

@@ -1,13 +1,18 @@
 #include "memory.h"
 
 #include "options.h"
-#include "parallel.h"
-#include "stopwatch.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+/* NULL: this build has none for such a device. */
+static const memory_operations *operations(fopt_device device)
+{
+    if (device.kind == FOPT_CPU)
+        return &memory_cpu;
+#ifdef FUSEDOPT_HAVE_CUDA
+    return &memory_cuda;
+#else
+    return NULL;
+#endif
+}
 
 bool memory_ready(const char *command, fopt_device device)
 {
@@ -16,74 +21,49 @@ bool memory_ready(const char *command, fopt_device device)
         complain(command, "%s", fopt_last_error());
         return false;
     }
-    if (device.kind != FOPT_CPU) {
-        complain(command, "works on the CPU alone yet");
-        return false;
-    }
-    return true;
+    return operations(device)->open(command);
 }
 
-/* ---- arrays -------------------------------------------------------------------------------------------------- */
-
-enum { ALIGNMENT = 1 << 21, STAGGER = 5 * 4096 + 192 };
-
-static void zero_range(const void *context, size_t begin, size_t end)
+fopt_stream memory_queue(fopt_device device)
 {
-    memset(*(char *const *)context + begin, 0, end - begin);
+    return operations(device)->queue();
 }
 
-/* What malloc() gave is kept before the array. */
 void *memory_new(fopt_device device, size_t bytes, size_t index)
 {
-    (void)device;
-    if (bytes > SIZE_MAX / 2)
-        return NULL;
-    char *memory = malloc(bytes + sizeof(void *) + ALIGNMENT + index * STAGGER);
-    if (!memory)
-        return NULL;
-    const size_t past = (uintptr_t)(memory + sizeof(void *)) % ALIGNMENT;
-    char *array = memory + sizeof(void *) + (past == 0 ? 0 : ALIGNMENT - past) + index * STAGGER;
-    memcpy(array - sizeof memory, &memory, sizeof memory);
-    /* By all threads: where there are several memories, a page lies with the thread that will use it. */
-    parallel_ranges(zero_range, &array, bytes);
-    return array;
+    return operations(device)->allocate(bytes, index);
 }
 
 void memory_free(fopt_device device, void *memory)
 {
-    (void)device;
-    if (!memory)
-        return;
-    void *start;
-    memcpy(&start, (char *)memory - sizeof start, sizeof start);
-    free(start);
+    if (memory)
+        operations(device)->release(memory);
+}
+
+size_t memory_available(fopt_device device)
+{
+    return operations(device)->available();
 }
 
 bool memory_write(fopt_device device, void *to, const void *from, size_t bytes)
 {
-    (void)device;
-    memcpy(to, from, bytes);
-    return true;
+    return operations(device)->write(to, from, bytes);
 }
 
 bool memory_read(fopt_device device, void *to, const void *from, size_t bytes)
 {
-    return memory_write(device, to, from, bytes);
+    return operations(device)->read(to, from, bytes);
 }
-
-/* ---- time ---------------------------------------------------------------------------------------------------- */
 
 bool memory_time(fopt_device device, bool (*work)(void *context), void *context, memory_timing *timing)
 {
-    (void)device;
-    const double start = stopwatch();
-    const bool good = work(context);
-    timing->seconds = timing->host_seconds = stopwatch() - start;
-    timing->launches = 0;
-    return good;
+    return operations(device)->time(work, context, timing);
 }
 
-/* ---- roofs --------------------------------------------------------------------------------------------------- */
+int memory_launches(fopt_device device, bool (*work)(void *context), void *context)
+{
+    return operations(device)->launches(work, context);
+}
 
 /* Above the indices of the arrays that are measured against them. */
 enum { INDEX_A = 14, INDEX_B = 15 };
@@ -107,55 +87,22 @@ void memory_roof_free(memory_roof *roof)
     *roof = (memory_roof){.device = roof->device};
 }
 
-static void copy_range(const void *context, size_t begin, size_t end)
-{
-    const memory_roof *roof = context;
-    memcpy(roof->a + begin, roof->b + begin, (end - begin) * sizeof(float));
-}
-
 bool memory_copy(void *roof)
 {
-    parallel_ranges(copy_range, roof, ((const memory_roof *)roof)->count);
-    return true;
-}
-
-FOR_EACH_ISA static void stream_range(const void *context, size_t begin, size_t end)
-{
-    const memory_roof *roof = context;
-    float *restrict a = roof->a;
-    const float *restrict b = roof->b;
-    for (size_t i = begin; i < end; ++i)
-        a[i] = a[i] * 0.5f + b[i];
+    return operations(((const memory_roof *)roof)->device)->copy(roof);
 }
 
 bool memory_stream(void *roof)
 {
-    parallel_ranges(stream_range, roof, ((const memory_roof *)roof)->count);
-    return true;
+    return operations(((const memory_roof *)roof)->device)->stream(roof);
 }
 
-/* ---- caches -------------------------------------------------------------------------------------------------- */
-
-size_t memory_cache_bytes(void)
+size_t memory_cache_bytes(fopt_device device)
 {
-    long bytes = 0;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-    return bytes > 0 ? (size_t)bytes : (size_t)32 << 20;
+    return operations(device)->cache_bytes();
 }
 
-enum { LINE = 64 };
-
-static void read_range(const void *context, size_t begin, size_t end)
+void memory_evict(fopt_device device, void *array, size_t bytes)
 {
-    const volatile char *array = *(const char *const *)context;
-    for (size_t line = begin; line < end; ++line)
-        (void)array[line * LINE];
-}
-
-void memory_evict(fopt_device device, const void *array, size_t bytes)
-{
-    (void)device;
-    parallel_ranges(read_range, &array, bytes / LINE);
+    operations(device)->evict(array, bytes);
 }

@@ -1,6 +1,6 @@
 /*
  * What differs from device to device besides the library's own calls: memory, the clock, and the two loops that show
- * what its memory can do. The CPU is the only device here yet.
+ * what its memory can do. There is one device of each kind here, number 0.
  */
 #ifndef MEMORY_H
 #define MEMORY_H
@@ -10,27 +10,41 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether the commands can work on the device. Complains, as `command` (options.h), if not. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Opens the device, before anything else here. Complains, as `command` (options.h), if the commands cannot work on
+ * it. */
 bool memory_ready(const char *command, fopt_device device);
 
-/* Zeros, `bytes` of them, or NULL. Arrays that are walked side by side must differ in `index`, 0 to 15: they then begin
- * apart by more than a page modulo every large power of two, as malloc() would mostly place them. Addresses alike
- * modulo such a power fall into the same few lines of a cache, and slow any loop by up to 40 %. */
+/* Where the library's work goes; nothing else here waits for another stream. NULL on the CPU. */
+fopt_stream memory_queue(fopt_device device);
+
+/* Zeros, `bytes` of them, or NULL. Arrays that are walked side by side must differ in `index`, 0 to 15: on the CPU they
+ * then begin apart by more than a page modulo every large power of two, as malloc() would mostly place them. Addresses
+ * alike modulo such a power fall into the same few lines of a cache, and slow any loop by up to 40 %. */
 void *memory_new(fopt_device device, size_t bytes, size_t index);
 void memory_free(fopt_device device, void *memory); /* NULL is allowed */
 
-/* Between the device's memory and the host's. */
+/* How much of it can be had now, about; 0 if that is not known. */
+size_t memory_available(fopt_device device);
+
+/* Between the device's memory and the host's, after all that was enqueued. */
 bool memory_write(fopt_device device, void *to, const void *from, size_t bytes);
 bool memory_read(fopt_device device, void *to, const void *from, size_t bytes);
 
 typedef struct memory_timing {
     double seconds;      /* on the device, from the first byte to the last */
     double host_seconds; /* until the calling thread could go on; on the CPU the same */
-    int launches;        /* of kernels */
 } memory_timing;
 
-/* Calls work(context) and times it. Returns what it returned. */
+/* Calls work(context) and times it. Returns what it returned, or false if the device failed. */
 bool memory_time(fopt_device device, bool (*work)(void *context), void *context, memory_timing *timing);
+
+/* How many kernels work(context) launches: it is called, and nothing of what it enqueues is done. Negative if that
+ * cannot be told. */
+int memory_launches(fopt_device device, bool (*work)(void *context), void *context);
 
 /* Two arrays in which the roofs are measured. */
 typedef struct memory_roof {
@@ -49,10 +63,35 @@ bool memory_copy(void *roof);
 /* a[i] = a[i] * s + b[i]: 12 bytes an element. It is in place, as a step is, which costs more than a copy. */
 bool memory_stream(void *roof);
 
-/* What the caches of this machine hold, about. */
-size_t memory_cache_bytes(void);
+/* What the caches hold, about. */
+size_t memory_cache_bytes(fopt_device device);
 
-/* Reads an array, so that it takes the place of what was in the caches; it must be larger than they are. */
-void memory_evict(fopt_device device, const void *array, size_t bytes);
+/* Walks an array, so that it takes the place of what was in the caches; it must be larger than they are. */
+void memory_evict(fopt_device device, void *array, size_t bytes);
+
+/* ---- what a device does: memory_cpu.c and memory_cuda.cu ------------------------------------------------------ */
+
+typedef struct memory_operations {
+    bool (*open)(const char *command);
+    fopt_stream (*queue)(void);
+    void *(*allocate)(size_t bytes, size_t index);
+    void (*release)(void *memory); /* not NULL */
+    size_t (*available)(void);
+    bool (*write)(void *to, const void *from, size_t bytes);
+    bool (*read)(void *to, const void *from, size_t bytes);
+    bool (*time)(bool (*work)(void *context), void *context, memory_timing *timing);
+    int (*launches)(bool (*work)(void *context), void *context);
+    bool (*copy)(const memory_roof *roof);
+    bool (*stream)(const memory_roof *roof);
+    size_t (*cache_bytes)(void);
+    void (*evict)(void *array, size_t bytes);
+} memory_operations;
+
+extern const memory_operations memory_cpu;
+extern const memory_operations memory_cuda; /* in builds with FUSEDOPT_HAVE_CUDA */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

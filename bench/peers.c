@@ -7,22 +7,13 @@
 #include <cblas.h>
 #endif
 
-/* One tensor's step, with what is constant in it. */
-typedef struct job {
-    peers_tensor tensor;
-    float *scratch;
-    float lr, momentum, alpha, beta1, beta2, eps;
-    float decay;      /* lr * weight_decay */
-    float step_size;  /* lr / (1 - beta1^t) */
-    float correction; /* 1 / sqrt(1 - beta2^t) */
-} job;
-
-static job describe(const peers_model *model, size_t tensor)
+static peers_job describe(const peers_model *model, size_t tensor)
 {
     const fopt_group *g = &model->group;
     const double step = (double)model->step;
-    return (job){
+    return (peers_job){
         .tensor = model->tensors[tensor],
+        .queue = model->queue,
         .scratch = model->scratch,
         .lr = (float)g->lr,
         .momentum = (float)g->momentum,
@@ -40,7 +31,7 @@ static job describe(const peers_model *model, size_t tensor)
 
 FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
 {
-    const job j = *(const job *)context;
+    const peers_job j = *(const peers_job *)context;
     float *restrict p = j.tensor.param;
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i)
@@ -49,7 +40,7 @@ FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
 
 FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t end)
 {
-    const job j = *(const job *)context;
+    const peers_job j = *(const peers_job *)context;
     float *restrict p = j.tensor.param, *restrict b = j.tensor.state[FOPT_MOMENTUM_BUFFER];
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i) {
@@ -60,7 +51,7 @@ FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t
 
 FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t end)
 {
-    const job j = *(const job *)context;
+    const peers_job j = *(const peers_job *)context;
     float *restrict p = j.tensor.param, *restrict s = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i) {
@@ -72,7 +63,7 @@ FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t 
 /* Adam, and AdamW, whose decay is not zero. */
 FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end)
 {
-    const job j = *(const job *)context;
+    const peers_job j = *(const peers_job *)context;
     float *restrict p = j.tensor.param, *restrict m = j.tensor.state[FOPT_FIRST_MOMENT];
     float *restrict v = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
@@ -115,13 +106,13 @@ FOR_EACH_ISA static void divide(const float *restrict x, const float *restrict y
 
 static void sgd_blas(const void *context, size_t begin, size_t end)
 {
-    const job *j = context;
+    const peers_job *j = context;
     axpy(-j->lr, j->tensor.grad, j->tensor.param, begin, end);
 }
 
 static void momentum_blas(const void *context, size_t begin, size_t end)
 {
-    const job *j = context;
+    const peers_job *j = context;
     float *b = j->tensor.state[FOPT_MOMENTUM_BUFFER];
     scale(j->momentum, b, begin, end);
     axpy(1, j->tensor.grad, b, begin, end);
@@ -130,7 +121,7 @@ static void momentum_blas(const void *context, size_t begin, size_t end)
 
 static void rmsprop_blas(const void *context, size_t begin, size_t end)
 {
-    const job *j = context;
+    const peers_job *j = context;
     float *s = j->tensor.state[FOPT_SECOND_MOMENT];
     scale(j->alpha, s, begin, end);
     add_square(1 - j->alpha, j->tensor.grad, s, begin, end);
@@ -140,7 +131,7 @@ static void rmsprop_blas(const void *context, size_t begin, size_t end)
 
 static void adam_blas(const void *context, size_t begin, size_t end)
 {
-    const job *j = context;
+    const peers_job *j = context;
     float *m = j->tensor.state[FOPT_FIRST_MOMENT], *v = j->tensor.state[FOPT_SECOND_MOMENT];
     scale(j->beta1, m, begin, end);
     axpy(1 - j->beta1, j->tensor.grad, m, begin, end);
@@ -162,14 +153,15 @@ static void adam_blas(const void *context, size_t begin, size_t end)
 static const struct recipe {
     fopt_rule rule;
     bool momentum;
-    range_function *loop, *chain;
+    peers_rule how;
 } recipes[] = {
-    {FOPT_SGD, false, sgd_loop, CHAIN(sgd_blas)},
-    {FOPT_SGD, true, momentum_loop, CHAIN(momentum_blas)},
-    {FOPT_RMSPROP, false, rmsprop_loop, CHAIN(rmsprop_blas)},
-    {FOPT_ADAM, false, adam_loop, CHAIN(adam_blas)},
-    {FOPT_ADAMW, false, adam_loop, CHAIN(adam_blas)},
+    {FOPT_SGD, false, PEERS_SGD},   {FOPT_SGD, true, PEERS_MOMENTUM}, {FOPT_RMSPROP, false, PEERS_RMSPROP},
+    {FOPT_ADAM, false, PEERS_ADAM}, {FOPT_ADAMW, false, PEERS_ADAM},
 };
+
+/* On the CPU. */
+static range_function *const loops[] = {sgd_loop, momentum_loop, rmsprop_loop, adam_loop};
+static range_function *const chains[] = {CHAIN(sgd_blas), CHAIN(momentum_blas), CHAIN(rmsprop_blas), CHAIN(adam_blas)};
 
 static const struct recipe *find(const fopt_group *group)
 {
@@ -190,30 +182,51 @@ bool peers_know(const fopt_group *group)
            group->dampening == 0;
 }
 
-bool peers_have_blas(void)
+bool peers_have_blas(fopt_device device)
 {
-    return recipes[0].chain != NULL;
+#ifdef FUSEDOPT_HAVE_CUBLAS
+    if (device.kind == FOPT_CUDA)
+        return true;
+#endif
+    return device.kind == FOPT_CPU && chains[PEERS_SGD];
 }
 
-static void step(peers_model *model, bool chain)
+static bool step_tensor(const peers_model *model, peers_rule how, bool chain, const peers_job *job)
 {
-    const struct recipe *recipe = find(&model->group);
+    if (model->device.kind == FOPT_CPU)
+        parallel_ranges(chain ? chains[how] : loops[how], job, job->tensor.count);
+#ifdef FUSEDOPT_HAVE_CUDA
+    else if (!chain)
+        return peers_cuda_loop(how, job);
+#endif
+#ifdef FUSEDOPT_HAVE_CUBLAS
+    else
+        return peers_cuda_chain(how, job);
+#endif
+    return true;
+}
+
+static bool step(peers_model *model, bool chain)
+{
+    const peers_rule how = find(&model->group)->how;
+    bool good = true;
     model->step++;
-    for (size_t i = 0; i < model->tensor_count; ++i) {
-        const job j = describe(model, i);
-        parallel_ranges(chain ? recipe->chain : recipe->loop, &j, j.tensor.count);
+    for (size_t i = 0; i < model->tensor_count && good; ++i) {
+        const peers_job job = describe(model, i);
+        good = step_tensor(model, how, chain, &job);
     }
+    return good;
 }
 
-void peers_loop(peers_model *model)
+bool peers_loop(peers_model *model)
 {
-    step(model, false);
+    return step(model, false);
 }
 
-void peers_blas(peers_model *model)
+bool peers_blas(peers_model *model)
 {
 #ifdef FUSEDOPT_HAVE_CBLAS
     openblas_set_num_threads(1);
 #endif
-    step(model, true);
+    return step(model, true);
 }

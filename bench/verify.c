@@ -1,8 +1,9 @@
-#include "../tests/cases.h"
 #include "check.h"
 #include "commands.h"
+#include "long_check.h"
 #include "memory.h"
 #include "options.h"
+#include "verify_cases.h"
 
 #include <getopt.h>
 #include <jansson.h>
@@ -17,7 +18,9 @@ static const char usage[] =
     "\n"
     "Computes every rule with every combination of its options and of formats, on ordinary and on adversarial "
     "numbers,\n"
-    "several steps over tensors of many sizes, and compares the device to the bit with the CPU's portable code (the\n"
+    "several steps over tensors of many sizes, some with ten thousand tensors; and one tensor of more than 2^32 "
+    "elements,\n"
+    "if memory allows. Compares the device to the bit with the CPU's portable code (the\n"
     "CPU: each of its instruction sets, with several threads), and that with the formulas in double precision: errors\n"
     "in ULPs of the largest magnitude that a result's computation meets, at most 4 for parameters and 3 for moments,\n"
     "besides the rounding to a 16-bit format. Exits 0 only if all is exact, and within these bounds.\n"
@@ -43,22 +46,9 @@ typedef struct verify_options {
 /* They share no factor with the number of triples of formats: all of these take turns. */
 enum { QUICK_STRIDE = 13, SELF_TEST_STRIDE = 169 };
 
-static size_t count_cases(void)
+static bool is_chosen(const verify_options *chosen, const verify_case *what)
 {
-    return case_count() * case_formats_count();
-}
-
-static check_case describe(const verify_options *chosen, size_t number)
-{
-    check_case what = {case_group(number / case_formats_count()), case_formats_at(number % case_formats_count()),
-                       chosen->seed + number};
-    case_set_state(&what.group, what.formats.state);
-    return what;
-}
-
-static bool is_chosen(const verify_options *chosen, const check_case *what)
-{
-    return !chosen->rule || strcmp(chosen->rule, fopt_rule_name(what->group.rule)) == 0;
+    return !chosen->rule || strcmp(chosen->rule, fopt_rule_name(what->what.group.rule)) == 0;
 }
 
 static bool choose_rule(const char *command, const char *name, verify_options *chosen)
@@ -74,7 +64,7 @@ static bool choose_rule(const char *command, const char *name, verify_options *c
 
 static bool choose_case(const char *command, const char *text, verify_options *chosen)
 {
-    if (!parse_count(command, "--case", text, 0, count_cases() - 1, &chosen->first))
+    if (!parse_count(command, "--case", text, 0, verify_case_count() - 1, &chosen->first))
         return false;
     chosen->end = chosen->first + 1;
     return true;
@@ -117,7 +107,7 @@ static bool read_options(int argc, char **argv, verify_options *chosen, int *sta
             good = parse_device(argv[0], optarg, &chosen->device);
             break;
         case 'j':
-            chosen->json_path = optarg;
+            good = parse_file(argv[0], "--json", optarg, "", &chosen->json_path);
             break;
         case 'h':
             fputs(usage, stdout);
@@ -134,40 +124,76 @@ static bool read_options(int argc, char **argv, verify_options *chosen, int *sta
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 
-static bool passed(const check_result *result)
+/* What became of a case. */
+typedef struct verify_row {
+    size_t number;
+    verify_case what;
+    size_t tensors;
+    check_result result;
+    char skipped[96]; /* why; "" if it was not */
+} verify_row;
+
+static bool passed(const verify_row *row)
 {
-    return result->message[0] == '\0';
+    return row->result.message[0] == '\0';
 }
 
-static void print_row(const char *command, const verify_options *chosen, size_t number, const check_case *what,
-                      const check_result *result)
+/* Of the moments, if there are any. */
+static const char *state_name(const verify_row *row)
 {
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+        if (check_keeps(&row->what.what.group, array))
+            return fopt_format_name(row->what.what.formats.state);
+    return "none";
+}
+
+static void print_head(void)
+{
+    printf("%4s %-44s %-15s %7s %10s %10s %9s %9s\n", "case", "rule", "formats", "tensors", "elements", "bits",
+           "ulp param", "ulp state");
+}
+
+static void print_row(const char *command, const verify_options *chosen, const verify_row *row)
+{
+    const check_case *what = &row->what.what;
+    const check_result *result = &row->result;
     char name[CASE_NAME_SIZE], formats[32];
     case_name(&what->group, name);
     snprintf(formats, sizeof formats, "%s/%s/%s", fopt_format_name(what->formats.param),
-             fopt_format_name(what->formats.grad), fopt_format_name(what->formats.state));
-    printf("%4zu %-44s %-15s %9llu %10llu %9.3f %9.3f  %s\n", number, name, formats,
-           (unsigned long long)result->elements, (unsigned long long)result->differing_bits, result->param_ulps,
-           result->state_ulps, passed(result) ? "ok" : "WRONG");
-    if (passed(result))
+             fopt_format_name(what->formats.grad), state_name(row));
+    printf("%4zu %-44s %-15s %7zu ", row->number, name, formats, row->tensors);
+    if (row->skipped[0]) {
+        printf("skipped: %s\n", row->skipped);
+        return;
+    }
+    printf("%10llu %10llu %9.3f %9.3f  %s\n", (unsigned long long)result->elements,
+           (unsigned long long)result->differing_bits, result->param_ulps, result->state_ulps,
+           passed(row) ? "ok" : "WRONG");
+    if (passed(row))
         return;
     fflush(stdout);
     complain(command, "%s %s: %s\n  to see it alone: %s --seed %zu --case %zu%s", name, formats, result->message,
-             command, chosen->seed, number, chosen->device.kind == FOPT_CUDA ? " --device cuda" : "");
+             command, chosen->seed, row->number, chosen->device.kind == FOPT_CUDA ? " --device cuda" : "");
 }
 
-static json_t *describe_row(size_t number, const check_case *what, const check_result *result)
+static json_t *describe_row(const verify_row *row)
 {
+    const check_case *what = &row->what.what;
+    const check_result *result = &row->result;
     char name[CASE_NAME_SIZE];
     case_name(&what->group, name);
     /* JSON has no infinity; any error as large as this is as wrong. */
     const double param = fmin(result->param_ulps, 1e300), state = fmin(result->state_ulps, 1e300);
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:b}", "case", (json_int_t)number, "rule",
-                     fopt_rule_name(what->group.rule), "variant", name, "param_dtype",
-                     fopt_format_name(what->formats.param), "grad_dtype", fopt_format_name(what->formats.grad),
-                     "state_format", fopt_format_name(what->formats.state), "elements", (json_int_t)result->elements,
-                     "differing_bits", (json_int_t)result->differing_bits, "worst_ulp", fmax(param, state),
-                     "worst_param_ulp", param, "worst_state_ulp", state, "passed", passed(result));
+    json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:b}", "case",
+                               (json_int_t)row->number, "rule", fopt_rule_name(what->group.rule), "variant", name,
+                               "param_dtype", fopt_format_name(what->formats.param), "grad_dtype",
+                               fopt_format_name(what->formats.grad), "state_format", state_name(row), "tensors",
+                               (json_int_t)row->tensors, "elements", (json_int_t)result->elements, "differing_bits",
+                               (json_int_t)result->differing_bits, "worst_ulp", fmax(param, state), "worst_param_ulp",
+                               param, "worst_state_ulp", state, "passed", passed(row) && !row->skipped[0]);
+    if (object && row->skipped[0])
+        json_object_set_new(object, "skipped", json_string(row->skipped));
+    return object;
 }
 
 /* Consumes the rows. */
@@ -185,84 +211,164 @@ static bool write_json(const char *command, const verify_options *chosen, json_t
 
 /* ---- the command --------------------------------------------------------------------------------------------- */
 
+/* The memory for the cases that have so many small tensors. */
+typedef struct verify_room {
+    check_bench *bench;
+    size_t small_tensors;
+} verify_room;
+
+static bool make_room(const char *command, fopt_device device, size_t small_tensors, verify_room *room)
+{
+    if (room->bench && room->small_tensors == small_tensors)
+        return true;
+    check_close(room->bench);
+    *room = (verify_room){check_open(command, device, small_tensors), small_tensors};
+    return room->bench;
+}
+
+/* Where less memory would be left to others than this, the long tensor is not for this machine. */
+static const size_t memory_to_spare = (size_t)2 << 30;
+
+static bool run_long(const char *command, fopt_device device, verify_row *row)
+{
+    const double gibibyte = 1 << 30;
+    const size_t needed = long_check_bytes(&row->what.what, row->what.long_elements);
+    const size_t available = memory_available(device);
+    row->tensors = 1;
+    if (available > needed + memory_to_spare)
+        return long_check(command, device, &row->what.what, row->what.long_elements, false, &row->result);
+    snprintf(row->skipped, sizeof row->skipped, "it takes %.1f GiB of memory, of which %.1f are free",
+             (double)(needed + memory_to_spare) / gibibyte, (double)available / gibibyte);
+    return true;
+}
+
+static bool run_case(const char *command, fopt_device device, verify_room *room, verify_row *row)
+{
+    if (row->what.long_elements > 0)
+        return run_long(command, device, row);
+    if (!make_room(command, device, row->what.small_tensors, room))
+        return false;
+    row->tensors = check_tensors(room->bench);
+    return check(command, room->bench, &row->what.what, NULL, &row->result);
+}
+
 /* Checks all chosen cases and gathers their rows. Returns whether all could be checked and passed. */
-static bool verify(const char *command, const verify_options *chosen, check_bench *bench, json_t *rows)
+static bool verify(const char *command, const verify_options *chosen, verify_room *room, json_t *rows)
 {
     const bool progress = isatty(STDERR_FILENO);
-    size_t done = 0, wrong = 0;
-    uint64_t elements = 0;
-    double param = 0, state = 0;
-    printf("%4s %-44s %-15s %9s %10s %9s %9s\n", "case", "rule", "formats", "elements", "bits", "ulp param",
-           "ulp state");
+    size_t done = 0, wrong = 0, skipped = 0;
+    check_result sum = {0};
+    print_head();
     for (size_t number = chosen->first; number < chosen->end; number += chosen->stride) {
-        const check_case what = describe(chosen, number);
-        check_result result;
-        if (!is_chosen(chosen, &what))
+        verify_row row = {.number = number, .what = verify_case_at(number, chosen->seed)};
+        if (!is_chosen(chosen, &row.what))
             continue;
         if (progress)
             fprintf(stderr, "\rcase %zu of %zu\033[K", number, chosen->end);
-        const bool checked = check(command, bench, &what, NULL, &result);
+        const bool checked = run_case(command, chosen->device, room, &row);
         if (progress)
             fputs("\r\033[K", stderr); /* clears the line */
         if (!checked)
             return false;
-        print_row(command, chosen, number, &what, &result);
-        json_array_append_new(rows, describe_row(number, &what, &result));
-        done++;
-        wrong += !passed(&result);
-        elements += result.elements;
-        param = fmax(param, result.param_ulps);
-        state = fmax(state, result.state_ulps);
+        print_row(command, chosen, &row);
+        json_array_append_new(rows, describe_row(&row));
+        done += !row.skipped[0];
+        skipped += row.skipped[0] != '\0';
+        wrong += !passed(&row);
+        sum.elements += row.result.elements;
+        sum.param_ulps = fmax(sum.param_ulps, row.result.param_ulps);
+        sum.state_ulps = fmax(sum.state_ulps, row.result.state_ulps);
     }
     printf("%zu cases, %llu elements: %zu wrong; at most %.3f ulp for parameters and %.3f for moments\n", done,
-           (unsigned long long)elements, wrong, param, state);
+           (unsigned long long)sum.elements, wrong, sum.param_ulps, sum.state_ulps);
+    if (skipped > 0)
+        printf("%zu skipped\n", skipped);
     return wrong == 0;
 }
 
-/* Plants each fault that there can be in some cases of every rule. Returns whether all were found. */
-static bool self_test(const char *command, const verify_options *chosen, check_bench *bench)
+/* Counts of faults. */
+typedef struct verify_faults {
+    size_t planted, missed;
+} verify_faults;
+
+static void count_fault(const char *command, bool found, size_t number, const char *array, const char *by,
+                        verify_faults *faults)
 {
-    size_t planted = 0, missed = 0;
-    for (size_t number = chosen->first; number < chosen->end; number += SELF_TEST_STRIDE * chosen->stride) {
-        const check_case what = describe(chosen, number);
-        for (size_t array = 0; array < JUDGE_ARRAYS && is_chosen(chosen, &what); ++array)
-            for (int in_reference = 0; in_reference <= 1; ++in_reference) {
-                check_result result;
-                if (!check_keeps(&what.group, array))
-                    continue;
-                if (!check(command, bench, &what, &(check_fault){array, in_reference}, &result))
-                    return false;
-                const double ulps = array == JUDGE_PARAM ? result.param_ulps : result.state_ulps;
-                const double bound = array == JUDGE_PARAM ? JUDGE_PARAM_ULPS : JUDGE_STATE_ULPS;
-                const bool found = in_reference ? ulps > bound : result.differing_bits > 0;
-                planted++;
-                missed += !found;
-                if (!found)
-                    complain(command, "case %zu: a fault planted in %s was not found by the %s", number,
-                             judge_array_name(what.group.rule, array), in_reference ? "oracle" : "comparison of bits");
-            }
+    faults->planted++;
+    faults->missed += !found;
+    if (!found)
+        complain(command, "case %zu: a fault planted in %s was not found by the %s", number, array, by);
+}
+
+/* Plants each fault that there can be in a case. */
+static bool test_case(const char *command, check_bench *bench, size_t number, const check_case *what,
+                      verify_faults *faults)
+{
+    for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+        for (int in_reference = 0; in_reference <= 1; ++in_reference) {
+            check_result result;
+            if (!check_keeps(&what->group, array))
+                continue;
+            if (!check(command, bench, what, &(check_fault){array, in_reference}, &result))
+                return false;
+            const double ulps = array == JUDGE_PARAM ? result.param_ulps : result.state_ulps;
+            const double bound = array == JUDGE_PARAM ? JUDGE_PARAM_ULPS : JUDGE_STATE_ULPS;
+            count_fault(command, in_reference ? ulps > bound : result.differing_bits > 0, number,
+                        judge_array_name(what->group.rule, array), in_reference ? "oracle" : "comparison of bits",
+                        faults);
+        }
+    return true;
+}
+
+/* In a tensor as long as is needed for the fault to lie in the last of several periods. */
+static bool test_long(const char *command, fopt_device device, const check_case *what, verify_faults *faults)
+{
+    check_result sound, faulty;
+    if (!long_check(command, device, what, 3 * LONG_CHECK_PERIOD + 1, false, &sound) ||
+        !long_check(command, device, what, 3 * LONG_CHECK_PERIOD + 1, true, &faulty))
+        return false;
+    count_fault(command, sound.differing_bits == 0 && faulty.differing_bits > 0, verify_case_count() - 1, "param",
+                "comparison of bits", faults);
+    return true;
+}
+
+/* Returns whether all faults were found that it plants, in some cases of every rule. */
+static bool self_test(const char *command, const verify_options *chosen, verify_room *room)
+{
+    verify_faults faults = {0};
+    for (size_t number = chosen->first; number < chosen->end; ++number) {
+        const verify_case what = verify_case_at(number, chosen->seed);
+        const bool one_of_some = number % (SELF_TEST_STRIDE * chosen->stride) == 0;
+        bool good = true;
+        if (!is_chosen(chosen, &what))
+            continue;
+        if (what.long_elements > 0)
+            good = test_long(command, chosen->device, &what.what, &faults);
+        else if (one_of_some || chosen->end - chosen->first == 1)
+            good = make_room(command, chosen->device, what.small_tensors, room) &&
+                   test_case(command, room->bench, number, &what.what, &faults);
+        if (!good)
+            return false;
     }
-    printf("%zu faults planted, %zu found\n", planted, planted - missed);
-    return planted > 0 && missed == 0;
+    printf("%zu faults planted, %zu found\n", faults.planted, faults.planted - faults.missed);
+    return faults.planted > 0 && faults.missed == 0;
 }
 
 int verify_command(int argc, char **argv)
 {
-    verify_options chosen = {.end = count_cases(), .stride = 1, .seed = 1};
+    verify_options chosen = {.end = verify_case_count(), .stride = 1, .seed = 1};
     int status;
     if (!read_options(argc, argv, &chosen, &status))
         return status;
     if (!memory_ready(argv[0], chosen.device) || (chosen.json_path && !can_write(argv[0], chosen.json_path)))
         return EXIT_FAILURE;
-    check_bench *bench = check_open(argv[0], chosen.device);
-    if (!bench)
-        return EXIT_FAILURE;
+    verify_room room = {0};
     json_t *rows = json_array();
-    bool good = chosen.self_test ? self_test(argv[0], &chosen, bench) : verify(argv[0], &chosen, bench, rows);
+    bool good = chosen.self_test ? self_test(argv[0], &chosen, &room) : verify(argv[0], &chosen, &room, rows);
     if (chosen.json_path)
         good = write_json(argv[0], &chosen, rows) && good;
     else
         json_decref(rows);
-    check_close(bench);
+    check_close(room.bench);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

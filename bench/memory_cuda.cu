@@ -1,0 +1,175 @@
+/* Memory, the clock and the roofs on CUDA. */
+#include "memory.h"
+#include "options.h"
+#include "stopwatch.h"
+
+#include <cuda_runtime.h>
+#include <vector>
+
+enum { BLOCK = 256, WIDTH = 4 /* floats that a thread loads at once */ };
+
+static cudaStream_t queue;
+static cudaEvent_t start, stop;
+
+static bool good(cudaError_t error)
+{
+    return error == cudaSuccess;
+}
+
+static bool open_cuda(const char *command)
+{
+    const bool opened = good(cudaSetDevice(0)) &&
+                        (queue || good(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking))) &&
+                        (start || good(cudaEventCreate(&start))) && (stop || good(cudaEventCreate(&stop)));
+    if (!opened)
+        complain(command, "CUDA: %s", cudaGetErrorString(cudaGetLastError()));
+    return opened;
+}
+
+static fopt_stream queue_of_library(void)
+{
+    return queue;
+}
+
+/* ---- arrays -------------------------------------------------------------------------------------------------- */
+
+static void release(void *memory)
+{
+    cudaFree(memory);
+}
+
+static void *allocate(size_t bytes, size_t index)
+{
+    (void)index; /* there is nothing to be kept apart */
+    void *memory = NULL;
+    if (!good(cudaMalloc(&memory, bytes > 0 ? bytes : 1))) {
+        cudaGetLastError();
+        return NULL;
+    }
+    if (good(cudaMemsetAsync(memory, 0, bytes, queue)) && good(cudaStreamSynchronize(queue)))
+        return memory;
+    release(memory);
+    return NULL;
+}
+
+static size_t available(void)
+{
+    size_t free_bytes = 0, all = 0;
+    return good(cudaMemGetInfo(&free_bytes, &all)) ? free_bytes : 0;
+}
+
+static bool write(void *to, const void *from, size_t bytes)
+{
+    return good(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, queue)) && good(cudaStreamSynchronize(queue));
+}
+
+static bool read(void *to, const void *from, size_t bytes)
+{
+    return good(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, queue)) && good(cudaStreamSynchronize(queue));
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------------- */
+
+/* The device is still at what came before when the work is enqueued (memory_evict() sees to that), so that the time
+ * between the events is that of the work alone, unless the host cannot keep up. */
+static bool time_work(bool (*work)(void *context), void *context, memory_timing *timing)
+{
+    float milliseconds = 0;
+    if (!good(cudaEventRecord(start, queue)))
+        return false;
+    const double begin = stopwatch();
+    if (!work(context))
+        return false;
+    timing->host_seconds = stopwatch() - begin;
+    if (!good(cudaEventRecord(stop, queue)) || !good(cudaEventSynchronize(stop)) ||
+        !good(cudaEventElapsedTime(&milliseconds, start, stop)))
+        return false;
+    timing->seconds = (double)milliseconds * 1e-3;
+    return true;
+}
+
+static int count_kernels(cudaGraph_t graph)
+{
+    size_t count = 0;
+    if (!good(cudaGraphGetNodes(graph, NULL, &count)))
+        return -1;
+    std::vector<cudaGraphNode_t> nodes(count);
+    if (count > 0 && !good(cudaGraphGetNodes(graph, nodes.data(), &count)))
+        return -1;
+    int kernels = 0;
+    for (cudaGraphNode_t node : nodes) {
+        cudaGraphNodeType type;
+        if (!good(cudaGraphNodeGetType(node, &type)))
+            return -1;
+        kernels += type == cudaGraphNodeTypeKernel;
+    }
+    return kernels;
+}
+
+/* Recorded, not run. */
+static int launches(bool (*work)(void *context), void *context)
+{
+    cudaGraph_t graph = NULL;
+    if (!good(cudaStreamBeginCapture(queue, cudaStreamCaptureModeThreadLocal)))
+        return -1;
+    const bool worked = work(context);
+    const bool recorded = good(cudaStreamEndCapture(queue, &graph));
+    const int count = worked && recorded ? count_kernels(graph) : -1;
+    if (graph)
+        cudaGraphDestroy(graph);
+    cudaGetLastError();
+    return count;
+}
+
+/* ---- roofs --------------------------------------------------------------------------------------------------- */
+
+static bool copy(const memory_roof *roof)
+{
+    return good(cudaMemcpyAsync(roof->a, roof->b, roof->count * sizeof(float), cudaMemcpyDeviceToDevice, queue));
+}
+
+static __global__ void __launch_bounds__(BLOCK) scale_add(float *a, const float *b, size_t count)
+{
+    const size_t begin = ((size_t)blockIdx.x * BLOCK + threadIdx.x) * WIDTH;
+    if (begin + WIDTH <= count) {
+        const float4 x = *(const float4 *)(a + begin), y = *(const float4 *)(b + begin);
+        *(float4 *)(a + begin) = make_float4(x.x * 0.5f + y.x, x.y * 0.5f + y.y, x.z * 0.5f + y.z, x.w * 0.5f + y.w);
+        return;
+    }
+    for (size_t i = begin; i < count; ++i)
+        a[i] = a[i] * 0.5f + b[i];
+}
+
+static bool scale_add_arrays(float *a, const float *b, size_t count)
+{
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)((count + BLOCK * WIDTH - 1) / (BLOCK * WIDTH)));
+    config.blockDim = dim3(BLOCK);
+    config.stream = queue;
+    return count == 0 || good(cudaLaunchKernelEx(&config, scale_add, a, b, count));
+}
+
+static bool stream(const memory_roof *roof)
+{
+    return scale_add_arrays(roof->a, roof->b, roof->count);
+}
+
+/* ---- caches -------------------------------------------------------------------------------------------------- */
+
+static size_t cache_bytes(void)
+{
+    int bytes = 0;
+    return good(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, 0)) ? (size_t)bytes : 0;
+}
+
+/* The array's halves stay zeros. */
+static void evict(void *array, size_t bytes)
+{
+    const size_t half = bytes / sizeof(float) / 2 / WIDTH * WIDTH;
+    scale_add_arrays((float *)array, (const float *)array + half, half);
+}
+
+const memory_operations memory_cuda = {
+    open_cuda, queue_of_library, allocate, release, available,   write, read,
+    time_work, launches,         copy,     stream,  cache_bytes, evict,
+};
