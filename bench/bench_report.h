@@ -12,13 +12,17 @@ typedef struct bench_entry {
     measure_result result;
 } bench_entry;
 
+/* "none" where the rule keeps no state. */
+const char *bench_state_name(const bench_entry *entry);
+
 void bench_table_head(void);
 void bench_table_rows(const bench_entry *entry);
 
 /* Says what the marks in the table mean that it had. */
 void bench_table_foot(const bench_entry *entries, size_t count);
 
-/* After a failure these complain, as `command` (options.h), and return false. */
+/* After a failure these complain, as `command` (options.h), and return false. The plot has a curve for each engine of
+ * what was timed in several sizes, and bars where engines were timed side by side. */
 bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
 bool bench_plot(const char *command, const char *path, const bench_entry *entries, size_t count);
 

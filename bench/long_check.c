@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PERIOD = LONG_CHECK_PERIOD };
+enum { PERIOD = LONG_CHECK_PERIOD, PERIOD_BYTES = PERIOD * 4 /* bytes of the largest format */ };
 
 /* Parameters before and after the step, gradients, and what came from the device: a period of each. */
 typedef struct period {
@@ -19,8 +19,7 @@ typedef struct period {
 static bool period_new(period *p, const check_case *what)
 {
     splitmix random = {what->seed};
-    *p = (period){malloc(PERIOD * sizeof(float)), malloc(PERIOD * sizeof(float)), malloc(PERIOD * sizeof(float)),
-                  malloc(PERIOD * sizeof(float))};
+    *p = (period){malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES)};
     if (!p->before || !p->after || !p->grad || !p->got)
         return false;
     for (size_t i = 0; i < PERIOD; ++i) {
@@ -100,7 +99,7 @@ static bool compare(fopt_device device, const check_case *what, const char *para
         if (differing > 0 && result->message[0] == '\0')
             snprintf(result->message, sizeof result->message,
                      "param, element %llu of %llu: the device gives 0x%x, the portable code 0x%x",
-                     (unsigned long long)(begin + first), (unsigned long long)elements,
+                     (unsigned long long)begin + first, (unsigned long long)elements,
                      (unsigned)numbers_get(format, p->got, first), (unsigned)numbers_get(format, p->after, first));
         result->differing_bits += differing;
     }

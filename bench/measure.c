@@ -264,13 +264,18 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
 
 /* ---- the result ---------------------------------------------------------------------------------------------- */
 
-/* Quartiles of factor * numerator[i] / denominator[i], less `less`[i] before; NULL stands for ones, or zeros. */
+/* Quartiles of factor * numerator[i] / denominator[i], less `less`[i] before; NULL stands for ones, or zeros. Sets
+ * *wide, which may be NULL, if they tell little, and leaves it alone otherwise. */
 static quartiles summarize(double factor, const double *numerator, const double *less, const double *denominator,
-                           size_t count, double *scratch)
+                           size_t count, double *scratch, bool *wide)
 {
     for (size_t i = 0; i < count; ++i)
         scratch[i] = factor * (numerator[i] - (less ? less[i] : 0)) / (denominator ? denominator[i] : 1);
-    return quartiles_of(scratch, count);
+    const double drift = wide ? quartiles_drift(scratch, count) : 0;
+    const quartiles found = quartiles_of(scratch, count);
+    if (wide && (drift > MEASURE_DRIFT || quartiles_spread(found) > MEASURE_WIDE))
+        *wide = true;
+    return found;
 }
 
 static double least(const double *values, size_t count)
@@ -288,14 +293,16 @@ static measure_row describe_row(subject *s, const samples *timed, size_t who, do
     const double stream_bytes = 12.0 * (double)s->roof.count;
     const double *seconds = timed->seconds[who];
     measure_row row = {.engine = contenders[who].engine, .tensor_ns = (double)NAN};
-    row.ns_per_param = summarize(1e9 / params, seconds, NULL, NULL, timed->count, scratch);
+    row.ns_per_param = summarize(1e9 / params, seconds, NULL, NULL, timed->count, scratch, &row.wide);
     row.gb_per_s = bytes / params / row.ns_per_param.middle;
-    row.roof_fraction = summarize(bytes / stream_bytes, timed->seconds[STREAM], NULL, seconds, timed->count, scratch);
+    row.roof_fraction =
+        summarize(bytes / stream_bytes, timed->seconds[STREAM], NULL, seconds, timed->count, scratch, &row.wide);
     row.roof_best = bytes / stream_bytes * least(timed->seconds[STREAM], timed->count) / least(seconds, timed->count);
     row.launches = memory_launches(s->device, contenders[who].run, s);
-    row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch).middle;
+    row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch, NULL).middle;
     if (s->flat)
-        row.tensor_ns = summarize(1e9 / tensors, seconds, timed->seconds[FLAT], NULL, timed->count, scratch).middle;
+        row.tensor_ns =
+            summarize(1e9 / tensors, seconds, timed->seconds[FLAT], NULL, timed->count, scratch, NULL).middle;
     return row;
 }
 
@@ -306,14 +313,34 @@ static void describe_result(subject *s, const samples *timed, double *scratch, m
     *result = (measure_result){
         .bytes_per_param = (double)(2 * s->total_bytes) / params - (double)numbers_bytes(s->what->grad),
         .total_bytes = s->total_bytes,
-        .copy_gb_per_s = 8e-9 * elements / summarize(1, timed->seconds[COPY], NULL, NULL, timed->count, scratch).middle,
+        .copy_gb_per_s =
+            8e-9 * elements / summarize(1, timed->seconds[COPY], NULL, NULL, timed->count, scratch, NULL).middle,
         .stream_gb_per_s =
-            12e-9 * elements / summarize(1, timed->seconds[STREAM], NULL, NULL, timed->count, scratch).middle,
+            12e-9 * elements / summarize(1, timed->seconds[STREAM], NULL, NULL, timed->count, scratch, NULL).middle,
         .samples = timed->count,
     };
     for (size_t who = 0; who < CONTENDERS; ++who)
         if (contenders[who].engine && takes_part(s, who))
             result->rows[result->row_count++] = describe_row(s, timed, who, scratch);
+}
+
+size_t measure_bytes(fopt_device device, const measure_case *what)
+{
+    enum { SOME = 1024 };
+    static float param[SOME], grad[SOME];
+    const fopt_config config = {.size = sizeof config, .device = device};
+    const fopt_tensor tensor = {.size = sizeof tensor,
+                                .param = param,
+                                .grad = grad,
+                                .count = SOME,
+                                .param_format = what->param,
+                                .grad_format = what->grad};
+    fopt_sizes sizes = {.size = sizeof sizes};
+    fopt_query_sizes(&config, &what->group, 1, &tensor, 1, &sizes);
+    const size_t state = what->shapes.params / SOME * sizes.state_bytes;
+    const size_t step = what->shapes.params * (numbers_bytes(what->param) + numbers_bytes(what->grad)) + state;
+    const size_t flat = what->shapes.tensors > 1 ? state : 0, scratch = what->shapes.params * sizeof(float);
+    return 2 * step /* the roofs' too */ + flat + scratch + 2 * memory_cache_bytes(device);
 }
 
 bool measure(const char *command, fopt_device device, const measure_case *what, measure_effort effort,

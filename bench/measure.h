@@ -22,6 +22,7 @@ enum { MEASURE_ENGINES = 3 };
 /* What one engine makes of a case. GB/s count the bytes that a step must read and write, whatever the engine moves. */
 typedef struct measure_row {
     const char *engine;
+    bool wide; /* another run might well give another median */
     quartiles ns_per_param;
     quartiles roof_fraction; /* of the stream, each sample by the stream timed in the same round */
     double roof_best;        /* the fastest step by the fastest stream: of a busy machine's numbers the steadiest */
@@ -40,14 +41,19 @@ typedef struct measure_result {
     size_t row_count;
 } measure_result;
 
-/* A row whose middle half is wider than this part of its median tells little. */
-#define MEASURE_WIDE 0.1
+/* A row tells little if the middle half of its times, or of its fractions of the roof, is wider than this part of their
+ * median, or if their medians in the first and the second half of the rounds differ by more than that. */
+#define MEASURE_WIDE  0.1
+#define MEASURE_DRIFT 0.05
 
 /* How often to time: so many rounds, or fewer, at least three, if the rest would end after so many seconds. */
 typedef struct measure_effort {
     size_t rounds;
     double seconds;
 } measure_effort;
+
+/* About how much memory of the device that takes. */
+size_t measure_bytes(fopt_device device, const measure_case *what);
 
 /* Times all engines that know the case, in turns. After a failure it complains, as `command` (options.h), and returns
  * false. */

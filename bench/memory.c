@@ -24,6 +24,11 @@ bool memory_ready(const char *command, fopt_device device)
     return operations(device)->open(command);
 }
 
+const char *memory_driver(fopt_device device)
+{
+    return operations(device)->driver();
+}
+
 fopt_stream memory_queue(fopt_device device)
 {
     return operations(device)->queue();

@@ -18,6 +18,9 @@ extern "C" {
  * it. */
 bool memory_ready(const char *command, fopt_device device);
 
+/* What drives the device, and in what version. */
+const char *memory_driver(fopt_device device);
+
 /* Where the library's work goes; nothing else here waits for another stream. NULL on the CPU. */
 fopt_stream memory_queue(fopt_device device);
 
@@ -73,6 +76,7 @@ void memory_evict(fopt_device device, void *array, size_t bytes);
 
 typedef struct memory_operations {
     bool (*open)(const char *command);
+    const char *(*driver)(void);
     fopt_stream (*queue)(void);
     void *(*allocate)(size_t bytes, size_t index);
     void (*release)(void *memory); /* not NULL */

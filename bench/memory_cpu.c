@@ -15,6 +15,11 @@ static bool open_cpu(const char *command)
     return true;
 }
 
+static const char *driver(void)
+{
+    return "none";
+}
+
 static fopt_stream queue(void)
 {
     return NULL;
@@ -145,6 +150,7 @@ static void evict(void *array, size_t bytes)
 
 const memory_operations memory_cpu = {
     .open = open_cpu,
+    .driver = driver,
     .queue = queue,
     .allocate = allocate,
     .release = release,

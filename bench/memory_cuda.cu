@@ -3,6 +3,7 @@
 #include "options.h"
 #include "stopwatch.h"
 
+#include <cstdio>
 #include <cuda_runtime.h>
 #include <vector>
 
@@ -24,6 +25,17 @@ static bool open_cuda(const char *command)
     if (!opened)
         complain(command, "CUDA: %s", cudaGetErrorString(cudaGetLastError()));
     return opened;
+}
+
+static const char *driver(void)
+{
+    static char text[64];
+    int known = 0, used = 0;
+    cudaDriverGetVersion(&known);
+    cudaRuntimeGetVersion(&used);
+    snprintf(text, sizeof text, "CUDA %d.%d, runtime %d.%d", known / 1000, known % 1000 / 10, used / 1000,
+             used % 1000 / 10);
+    return text;
 }
 
 static fopt_stream queue_of_library(void)
@@ -170,6 +182,6 @@ static void evict(void *array, size_t bytes)
 }
 
 const memory_operations memory_cuda = {
-    open_cuda, queue_of_library, allocate, release, available,   write, read,
-    time_work, launches,         copy,     stream,  cache_bytes, evict,
+    open_cuda, driver,    queue_of_library, allocate, release, available,   write,
+    read,      time_work, launches,         copy,     stream,  cache_bytes, evict,
 };

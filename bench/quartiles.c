@@ -23,6 +23,15 @@ quartiles quartiles_of(double *values, size_t count)
     return (quartiles){at(values, count, 0.25), at(values, count, 0.5), at(values, count, 0.75)};
 }
 
+double quartiles_drift(double *values, size_t count)
+{
+    const size_t half = count / 2;
+    if (half == 0)
+        return 0;
+    const double first = quartiles_of(values, half).middle, second = quartiles_of(values + half, count - half).middle;
+    return first < second ? second / first - 1 : first / second - 1;
+}
+
 double quartiles_spread(quartiles q)
 {
     return (q.high - q.low) / q.middle;

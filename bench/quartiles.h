@@ -14,4 +14,8 @@ quartiles quartiles_of(double *values, size_t count);
 /* The middle half's width as a part of the middle. */
 double quartiles_spread(quartiles q);
 
+/* By what part of the smaller one the medians of the first and the second half differ: what changed while the values
+ * were gathered. Sorts the halves, each for itself. */
+double quartiles_drift(double *values, size_t count);
+
 #endif
