@@ -200,7 +200,7 @@ static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint6
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed};
+    const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed, NULL};
     fopt_status status = run_step(&o->config, job, o->tile_count);
     if (status) {
         o->broken = true;
@@ -212,12 +212,12 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
     return FOPT_OK;
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
                           fopt_stream stream)
 {
     (void)stream;
-    const fopt_i_cpu_job job = {record, 1, group, config->seed};
-    return run_step(config, job, fopt_i_tile_count(record->count));
+    const fopt_i_cpu_job job = {&alone->record, 1, group, config->seed, alone->absmax};
+    return run_step(config, job, fopt_i_tile_count(alone->record.count));
 }
 
 /* ---- the other calls ----------------------------------------------------------------------------------------- */

@@ -386,15 +386,15 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
     return leave(o->config.device.index, previous, status);
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
                           fopt_stream stream)
 {
-    fopt_i_record made = *record;
+    fopt_i_alone made = *alone;
     int previous;
     fopt_status status = enter(config->device.index, &previous);
     if (status)
         return status;
-    made.step++;
+    made.record.step++;
     /* The coefficients are computed here, where the program may have set other modes. */
     const fopt_i_environment environment = fopt_i_environment_enter();
     const cudaError_t error = fopt_i_cuda_update(&made, group, config->seed, stream);

@@ -142,7 +142,7 @@ struct fopt_i_backend {
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
     /* One step, of number record->step + 1, of one tensor. */
-    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
+    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
                           fopt_stream stream);
 };
 

@@ -80,9 +80,7 @@ static void assign_state(fopt_optimizer *o)
             fopt_i_record *r = &o->records[i];
             const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(&o->groups[r->group], kind, (size_t)r->count);
             r->state[kind] = bytes.data > 0 ? next : NULL;
-            next += fopt_i_padded(bytes.data);
-            r->absmax[kind] = bytes.absmax > 0 ? (float *)next : NULL;
-            next += fopt_i_padded(bytes.absmax);
+            next += fopt_i_padded(bytes.data) + fopt_i_padded(bytes.absmax);
         }
         next += FOPT_I_KIND_PADDING;
     }
@@ -302,13 +300,14 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         return status;
     const fopt_i_record *r = &optimizer->records[tensor];
     const fopt_i_group *group = &optimizer->groups[r->group];
+    const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
     fopt_array array = {
         .size = sizeof array,
         .data = r->state[kind],
         .count = r->state[kind] ? (size_t)r->count : 0,
-        .bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count).data,
+        .bytes = bytes.data,
         .format = group->value.state_format[kind],
-        .absmax = r->absmax[kind],
+        .absmax = bytes.absmax > 0 ? fopt_i_absmax(r, kind) : NULL,
     };
     return fopt_i_write_struct(view, &array, sizeof array, "view");
 }

@@ -9,11 +9,6 @@ fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group, unsigned kin
     return (fopt_i_state_bytes){count * format->element_bytes, fopt_i_tile_count(count) * format->tile_bytes};
 }
 
-size_t fopt_i_padded(size_t bytes)
-{
-    return (bytes + FOPT_I_ALIGNMENT - 1) / FOPT_I_ALIGNMENT * FOPT_I_ALIGNMENT;
-}
-
 static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, const fopt_tensor *tensor, size_t index)
 {
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {

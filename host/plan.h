@@ -16,11 +16,10 @@ typedef struct fopt_i_plan {
 fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups, size_t group_count,
                              const fopt_tensor *tensors, size_t tensor_count, fopt_i_plan *plan);
 
-/* The state of an optimizer: for each kind the arrays of all tensors, each starting at a multiple of the alignment, and
- * then the padding of a page. Without the page, the arrays of a large power of two of elements would lie a multiple of
- * it apart, and CPUs are slow at walking such arrays side by side: with 64M elements an Adam step took 1.75 times as
+/* The state of an optimizer: for each kind the arrays of all tensors, each starting at a multiple of FOPT_I_ALIGNMENT,
+ * and then the padding of a page. Without the page, the arrays of a large power of two of elements would lie a multiple
+ * of it apart, and CPUs are slow at walking such arrays side by side: with 64M elements an Adam step took 1.75 times as
  * long. */
-#define FOPT_I_ALIGNMENT    64
 #define FOPT_I_KIND_PADDING 4096
 
 /* Of one moment of one tensor. */
@@ -29,6 +28,5 @@ typedef struct fopt_i_state_bytes {
 } fopt_i_state_bytes;
 
 fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group, unsigned kind, size_t count);
-size_t fopt_i_padded(size_t bytes); /* to the alignment */
 
 #endif

@@ -3,8 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static fopt_status read_absmax(const fopt_array *array, fopt_state_kind kind, const char *name, const char *label,
-                               fopt_i_record *record)
+static fopt_status check_absmax(const fopt_array *array, const char *name, const char *label)
 {
     if (!fopt_i_is_quantized(array->format))
         return array->absmax ? fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is %p, but %s of %s has none", label,
@@ -13,15 +12,14 @@ static fopt_status read_absmax(const fopt_array *array, fopt_state_kind kind, co
     if (!array->absmax)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is NULL, but %s is %s", label, name,
                            fopt_format_name(array->format));
-    record->absmax[kind] = array->absmax;
     return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_tile_count(array->count), FOPT_F32, label);
 }
 
-/* One moment, checked against the group, goes into the record; NULL if the group keeps none. */
+/* One moment, checked against the group; NULL if the group keeps none. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
-                              const char *tensor, fopt_i_record *record)
+                              const char *tensor, fopt_i_alone *alone)
 {
-    const size_t count = (size_t)record->count;
+    const size_t count = (size_t)alone->record.count;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
@@ -33,7 +31,8 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         if (status)
             return status;
     }
-    record->state[kind] = array.data;
+    alone->record.state[kind] = array.data;
+    alone->absmax[kind] = array.absmax;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array", label,
                            array.data, rule->name);
@@ -48,12 +47,13 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s", label, name,
                            (int)array.format, fopt_format_name(group->value.state_format[kind]));
     fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, label);
-    return status ? status : read_absmax(&array, kind, name, label, record);
+    return status ? status : check_absmax(&array, name, label);
 }
 
-static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_record *r,
+static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_alone *alone,
                                 const char *tensor)
 {
+    const fopt_i_record *r = &alone->record;
     fopt_status status = backend->check_memory(config, r->param, "param", tensor);
     if (!status)
         status = backend->check_memory(config, r->grad, "grad", tensor);
@@ -61,13 +61,14 @@ static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config
         if (r->state[kind])
             status = backend->check_memory(config, r->state[kind], "a state array", tensor);
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        if (r->absmax[kind])
-            status = backend->check_memory(config, r->absmax[kind], "an absmax", tensor);
+        if (alone->absmax[kind])
+            status = backend->check_memory(config, alone->absmax[kind], "an absmax", tensor);
     return status;
 }
 
-static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, const char *tensor)
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, const char *tensor)
 {
+    const fopt_i_record *r = &alone->record;
     static const char *const names[] = {"param",
                                         "grad",
                                         "states[0]",
@@ -91,7 +92,7 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record
         if (bytes.data > 0)
             intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
         if (bytes.absmax > 0)
-            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, 2 + FOPT_STATE_KINDS + kind);
+            intervals[count++] = fopt_i_interval_of(alone->absmax[kind], bytes.absmax, 2 + FOPT_STATE_KINDS + kind);
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
@@ -125,23 +126,23 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
             return status;
     }
 
-    fopt_i_record record = {
-        .param = t.param,
-        .grad = t.grad,
-        .count = t.count,
-        .id = t.global_id != 0 ? t.global_id : 1,
-        .tile_offset = t.first_element / FOPT_I_TILE,
-        .step = step - 1,
-        .param_format = (uint8_t)t.param_format,
-        .grad_format = (uint8_t)t.grad_format,
-    };
+    fopt_i_alone alone = {.record = {
+                              .param = t.param,
+                              .grad = t.grad,
+                              .count = t.count,
+                              .id = t.global_id != 0 ? t.global_id : 1,
+                              .tile_offset = t.first_element / FOPT_I_TILE,
+                              .step = step - 1,
+                              .param_format = (uint8_t)t.param_format,
+                              .grad_format = (uint8_t)t.grad_format,
+                          }};
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, label.text, &record);
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, label.text, &alone);
     if (!status)
-        status = check_overlaps(&g, &record, label.text);
+        status = check_overlaps(&g, &alone, label.text);
     if (!status && t.count > 0)
-        status = check_memory(backend, &complete, &record, label.text);
+        status = check_memory(backend, &complete, &alone, label.text);
     if (status || t.count == 0)
         return status;
-    return backend->update(&complete, &g, &record, stream);
+    return backend->update(&complete, &g, &alone, stream);
 }

@@ -316,7 +316,7 @@ typedef struct fopt_sizes {
                              tensors and moments */
     size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 16 KiB in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it: 104 bytes a group, and a
-                             tensor 160 on the CPU, 180 and 4 a tile on CUDA */
+                             tensor 128 on the CPU, 148 and 4 a tile on CUDA */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;

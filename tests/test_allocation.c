@@ -197,6 +197,24 @@ Test(allocation, moments)
     fopt_destroy(m.optimizer);
 }
 
+/* A byte an element and four a tile; for the same parameters a quarter of what single precision takes. */
+Test(allocation, quantized_state)
+{
+    static const size_t counts[] = {0, 1, 255, 256, 257, 700, (size_t)1 << 33};
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        fopt_group group = m.groups[ADAMW];
+        fopt_tensor tensor = m.tensors[ADAMW];
+        fopt_sizes sizes = {.size = sizeof sizes};
+        group.state_format[FOPT_FIRST_MOMENT] = group.state_format[FOPT_SECOND_MOMENT] = FOPT_Q8;
+        tensor.count = counts[c];
+        tensor.group = 0;
+        ASSERT_OK(fopt_query_sizes(&m.config, &group, 1, &tensor, 1, &sizes));
+        cr_expect_eq(sizes.state_bytes, 2 * (counts[c] + 4 * ((counts[c] + 255) / 256)), "%zu bytes for %zu elements",
+                     sizes.state_bytes, counts[c]);
+        cr_expect_lt(sizes.padding_bytes, 4 * 64 + 16385);
+    }
+}
+
 /* The bytes of state that a parameter costs, by group of the model. */
 Test(allocation, state_bytes_are_exact)
 {

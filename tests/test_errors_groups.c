@@ -126,18 +126,45 @@ Test(errors_groups, state_formats)
             arguments a;
             char words[128];
             fill_arguments(&a, group);
-            a.groups[group].state_format[kind] = (fopt_format)3;
+            a.groups[group].state_format[kind] = (fopt_format)4;
             if (!a.states[kind].data) {
                 expect_accepted(LISTS, &a, group, "the format of an unused kind");
                 continue;
             }
-            snprintf(words, sizeof words, "group#: state_format of %s is 3", name);
+            snprintf(words, sizeof words, "group#: state_format of %s is 4", name);
             expect_refused(WITH_GROUP, &a, group, FOPT_ERR_ARGUMENT, words);
             a.groups[group].state_format[kind] = FOPT_F16;
             snprintf(words, sizeof words, "group#: state_format of %s is f16", name);
             expect_refused(WITH_GROUP, &a, group, FOPT_ERR_UNSUPPORTED, words);
         }
     refuse_close();
+}
+
+/* Quantized moments: where there are any in a centered RMSprop, and, for fopt_update(), what is said of absmax. */
+Test(errors_groups, quantized_moments)
+{
+    static float absmax[8];
+    arguments a;
+    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        fill_arguments(&a, RMSPROP);
+        if (!a.states[kind].data)
+            continue;
+        a.groups[RMSPROP].state_format[kind] = FOPT_Q8;
+        cr_assert(a.groups[RMSPROP].flags & FOPT_CENTERED);
+        expect_refused(WITH_GROUP, &a, RMSPROP, FOPT_ERR_UNSUPPORTED, "group#: state_format of *is q8*FOPT_CENTERED");
+    }
+    fill_arguments(&a, ADAM);
+    a.groups[ADAM].state_format[FOPT_SECOND_MOMENT] = a.states[FOPT_SECOND_MOMENT].format = FOPT_Q8;
+    expect_refused(UPDATE, &a, ADAM, FOPT_ERR_ARGUMENT, "tensor#*states[1]: absmax is NULL, but exp_avg_sq is q8");
+    a.states[FOPT_SECOND_MOMENT].absmax = (float *)(void *)((char *)absmax + 2);
+    expect_refused(UPDATE, &a, ADAM, FOPT_ERR_ARGUMENT, "tensor#*states[1]: absmax is 0x*aligned*4 bytes");
+    /* 700 elements have three tiles; the last absmax would be the first byte of the codes. */
+    a.states[FOPT_SECOND_MOMENT].absmax = (float *)a.states[FOPT_SECOND_MOMENT].data - 2;
+    expect_refused(UPDATE, &a, ADAM, FOPT_ERR_ARGUMENT, "tensor#*overlaps states[1].absmax*");
+    a.states[FOPT_SECOND_MOMENT].absmax = absmax;
+    refuse_close();
+    cr_expect_eq(fopt_update(a.config_at, a.group_at, a.tensor_at, a.states_at, 1, NULL), FOPT_OK, "%s",
+                 fopt_last_error());
 }
 
 /* The style in which every other struct is filled, and a NaN at the first gradient of zero. */

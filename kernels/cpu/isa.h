@@ -10,6 +10,7 @@ typedef struct fopt_i_cpu_job {
     size_t record_count;
     const fopt_i_group *groups;
     uint64_t seed;
+    float *const *absmax; /* of the one tensor of fopt_update(), by kind; NULL: of an optimizer */
 } fopt_i_cpu_job;
 
 /* Makes one step, of number record.step + 1, on the tiles [first, first + count) of all tensors laid end to end,

@@ -23,6 +23,7 @@ typedef struct visit {
     const fopt_i_group *group;
     fopt_i_coef coef;
     uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32 */
+    float *absmax[FOPT_STATE_KINDS];     /* of those that are quantized */
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
@@ -56,7 +57,7 @@ FOPT_I_INLINE fopt_i_moments moments_of(const visit *v, unsigned kind, uint64_t 
     const fopt_i_record *r = v->record;
     return (fopt_i_moments){
         .data = at_tile(r->state[kind], v->group->value.state_format[kind], tile),
-        .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
+        .absmax = v->absmax[kind] ? v->absmax[kind] + tile : NULL,
         .kind = (fopt_state_kind)kind,
         .tile_key = fopt_i_tile_key(v->step_key[kind], r->tile_offset + tile),
     };
@@ -228,8 +229,10 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
             v.group = group;
             v.record = r;
             for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-                if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32)
+                if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32) {
                     v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
+                    v.absmax[k] = job->absmax ? job->absmax[k] : fopt_i_absmax(r, k);
+                }
             loops[group->loop](&v, first - r->first_tile, here);
         }
         first += here;

@@ -34,8 +34,8 @@ cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
                              cudaStream_t stream);
 
-/* One step, of number record->step, of a tensor that is in no table. */
-cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
+/* One step, of number alone->record.step, of a tensor that is in no table. */
+cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);

@@ -20,6 +20,7 @@ static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 /* What a tile's elements are computed with: parts of the tables, or of a kernel's arguments. */
 struct work {
     const fopt_i_record *record;
+    float *const *absmax; /* by kind; NULL: where an optimizer keeps them */
     const fopt_format *state_format;
     const fopt_i_coef *coef;
     uint64_t tile; /* of the tensor or shard */
@@ -72,7 +73,7 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
         a.state_format[k] = w.state_format[k];
         a.state[k] = at_tile<Loop::quantized>(r.state[k], a.state_format[k], w.tile);
         if (is_quantized<Loop>(a, k)) {
-            a.absmax[k] = r.absmax[k] + w.tile;
+            a.absmax[k] = (w.absmax ? w.absmax[k] : fopt_i_absmax(&r, k)) + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
         a.tile_key[k] = a.state_format[k] == FOPT_F32
@@ -307,8 +308,12 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
     const fopt_i_record *record = &tables.records[index];
     if (!record->grad)
         return;
-    const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    first + tile - record->first_tile, tables.seed};
+    const work w = {record,
+                    NULL,
+                    tables.groups[record->group].value.state_format,
+                    &tables.coefs[index],
+                    first + tile - record->first_tile,
+                    tables.seed};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
 
@@ -325,7 +330,7 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 }
 
 struct update_arguments {
-    fopt_i_record record;
+    fopt_i_alone alone;
     fopt_format state_format[FOPT_STATE_KINDS];
     fopt_i_coef coef;
     uint64_t seed, tile_count;
@@ -339,8 +344,9 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     uint64_t tile = warp_index();
     if (tile < arguments.tile_count)
         do
-            step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.coef, tile, arguments.seed}, maps,
-                            threadIdx.x % FOPT_I_WARP);
+            step_tile<Loop>({&arguments.alone.record, arguments.alone.absmax, arguments.state_format, &arguments.coef,
+                             tile, arguments.seed},
+                            maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }
 
@@ -400,8 +406,7 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
     return launches[loop](tables, first, count, stream);
 }
 
-cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
-                               cudaStream_t stream)
+cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *group, uint64_t seed, cudaStream_t stream)
 {
     static cudaError_t (*const launches[])(const update_arguments &, cudaStream_t) = {
 #define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_update<arithmetic##_##variant>,
@@ -409,10 +414,10 @@ cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *
 #undef FOPT_I_ROW
     };
     update_arguments arguments = {};
-    arguments.record = *record;
+    arguments.alone = *alone;
     memcpy(arguments.state_format, group->value.state_format, sizeof arguments.state_format);
-    fopt_i_coefficients(&group->value, record->step, &arguments.coef);
+    fopt_i_coefficients(&group->value, alone->record.step, &arguments.coef);
     arguments.seed = seed;
-    arguments.tile_count = fopt_i_tile_count(record->count);
+    arguments.tile_count = fopt_i_tile_count(alone->record.count);
     return launches[group->loop](arguments, stream);
 }
