@@ -117,8 +117,9 @@ bool report_plot(const char *command, const char *path, const engine_run *runs, 
             "plot",
             runs->epochs);
     for (size_t first = 0; first < run_count; first += seeds)
-        fprintf(gnuplot, "%s '-' with linespoints linewidth 1.5 pointtype 7 pointsize 0.3 title '%s'", first ? "," : "",
-                runs[first].rule->name);
+        fprintf(gnuplot, "%s '-' with linespoints linewidth 1.5 dashtype %d pointtype 7 pointsize 0.3 title '%s %s'",
+                first ? "," : "", runs[first].rule->state_format == FOPT_F32 ? 1 : 2, runs[first].rule->name,
+                state_format(&runs[first]));
     fputc('\n', gnuplot);
     for (size_t first = 0; first < run_count; first += seeds)
         send_curve(gnuplot, &runs[first], seeds);

@@ -19,6 +19,10 @@ static const engine_rule rules[] = {
     {.name = "rmsprop", .rule = FOPT_RMSPROP, .lr = 1e-3, .weight_decay = 1e-4},
     {.name = "adam", .rule = FOPT_ADAM, .lr = 2e-3, .weight_decay = 1e-4},
     {.name = "adamw", .rule = FOPT_ADAMW, .lr = 2e-3, .weight_decay = 1e-2},
+    {.name = "momentum", .rule = FOPT_SGD, .lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4, .state_format = FOPT_Q8},
+    {.name = "rmsprop", .rule = FOPT_RMSPROP, .lr = 1e-3, .weight_decay = 1e-4, .state_format = FOPT_Q8},
+    {.name = "adam", .rule = FOPT_ADAM, .lr = 2e-3, .weight_decay = 1e-4, .state_format = FOPT_Q8},
+    {.name = "adamw", .rule = FOPT_ADAMW, .lr = 2e-3, .weight_decay = 1e-2, .state_format = FOPT_Q8},
 };
 enum { RULE_COUNT = sizeof rules / sizeof rules[0] };
 
@@ -29,7 +33,7 @@ static const char usage[] =
     "format of the state and its bytes per parameter, the mean training loss of the last epoch, the accuracy on the\n"
     "held-out fifth of the digits, and the share of the training time that was spent in fopt_step().\n"
     "\n"
-    "  --rule NAME         only this rule; may be given several times\n"
+    "  --rule NAME         only this rule, with each format of its state; may be given several times\n"
     "  --epochs N          passes over the training samples (20)\n"
     "  --seeds N           train each rule N times, with the seeds 1 to N (1)\n"
     "  --device cpu|cuda   where to train (cpu)\n"
@@ -47,22 +51,26 @@ typedef struct train_options {
     const char *json_path, *plot_path; /* NULL: none */
 } train_options;
 
+/* Those with single-precision state are all there are; the others repeat them. */
 static void print_rules(FILE *stream)
 {
     for (size_t i = 0; i < RULE_COUNT; ++i)
-        fprintf(stream, " %s", rules[i].name);
+        if (rules[i].state_format == FOPT_F32)
+            fprintf(stream, " %s", rules[i].name);
     fputc('\n', stream);
 }
 
 static bool choose_rule(const char *command, const char *name, train_options *chosen)
 {
+    bool found = false;
     for (size_t i = 0; i < RULE_COUNT; ++i) {
-        if (strcmp(name, rules[i].name) == 0) {
-            chosen->chosen_count += !chosen->chosen[i];
-            chosen->chosen[i] = true;
-            return true;
-        }
+        if (strcmp(name, rules[i].name) != 0)
+            continue;
+        chosen->chosen_count += !chosen->chosen[i];
+        chosen->chosen[i] = found = true;
     }
+    if (found)
+        return true;
     complain(command, "--rule: no rule is called '%s'; there are:", name);
     print_rules(stderr);
     return false;

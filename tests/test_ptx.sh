@@ -42,11 +42,13 @@ fi
 check "nothing is approximate" "$(grep -nE '\.approx|\.ftz' "$all")"
 check "divisions and roots round to nearest" "$(grep -nE '^\s*(div|sqrt|rcp)\.' "$all" | grep -vE '(div|sqrt|rcp)\.rn\.f(32|64)|div\.[us]')"
 check "no local memory" "$(grep -nE '\.local|\b(ld|st)\.local' "$all")"
-check "every access says that it is global, or reads an argument" "$(grep -nE '^\s*(@%p[0-9]+ )?(ld|st)\.' "$all" | grep -vE '(ld|st)\.(global|param)\.')"
+check "every access says where it is: global, shared, or an argument" "$(grep -nE '^\s*(@%p[0-9]+ )?(ld|st)\.' "$all" | grep -vE '(ld|st)\.(global|shared|param)\.')"
 
 # The step's arrays: 16 bytes an access. Narrower are the single elements of a partial tile, and the tables.
 wide=$(grep -cE '(ld|st)\.global\.v4\.(u32|b32|f32)' "$work/step.cu.ptx")
 check "the vector path takes 16 bytes at once" "$([ "$wide" -ge 100 ] || echo "only $wide accesses of 16 bytes")"
+codes=$(grep -cE '(ld|st)\.global\.v2\.(u32|b32)' "$work/step.cu.ptx")
+check "and 8 bytes of codes" "$([ "$codes" -ge 20 ] || echo "only $codes accesses of 8 bytes")"
 
 # ptxas fuses `mul` and `add`, but not `mul.rn` and `add.rn`.
 check "nothing may be fused later" "$(grep -nE '^\s*(@%p[0-9]+ )?(add|sub|mul)\.f(32|64)' "$all")"

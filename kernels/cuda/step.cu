@@ -226,7 +226,7 @@ template <class Loop>
 __device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
                                             uint32_t lane, uint32_t count, float *absmax)
 {
-    float most[FOPT_STATE_KINDS] = {0.0f};
+    uint32_t most[FOPT_STATE_KINDS] = {0};
 #pragma unroll 1
     for (uint32_t i = lane; i < count; i += FOPT_I_WARP) {
         fopt_i_element e = step_one<Loop>(a, coef, maps, i);

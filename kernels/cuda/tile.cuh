@@ -256,28 +256,30 @@ __device__ __forceinline__ void fopt_i_decode_codes(const fopt_i_raw &raw, const
         x[i] = fopt_i_q8_decode(map, fopt_i_code_of(raw, i), absmax);
 }
 
-/* Of a magnitude, and the magnitude of x. */
-__device__ __forceinline__ float fopt_i_larger(float magnitude, float x)
+/* The largest magnitude, in bits: those of finite magnitudes are ordered as they are. */
+__device__ __forceinline__ uint32_t fopt_i_larger(uint32_t most, float x)
 {
-    x = fabsf(x);
-    return x > magnitude ? x : magnitude;
+    const uint32_t magnitude = fopt_i_bits(x) & 0x7fffffffu;
+    return magnitude > most ? magnitude : most;
 }
 
-__device__ __forceinline__ float fopt_i_lane_max(const float *x)
+__device__ __forceinline__ uint32_t fopt_i_lane_max(const float *x)
 {
-    float most = 0.0f;
+    uint32_t most = 0;
 #pragma unroll
     for (uint32_t i = 0; i < FOPT_I_EACH; i++)
         most = fopt_i_larger(most, x[i]);
     return most;
 }
 
-__device__ __forceinline__ float fopt_i_warp_max(float magnitude)
+__device__ __forceinline__ float fopt_i_warp_max(uint32_t most)
 {
 #pragma unroll
-    for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2)
-        magnitude = fopt_i_larger(magnitude, __shfl_xor_sync(0xffffffffu, magnitude, distance));
-    return magnitude;
+    for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2) {
+        const uint32_t other = __shfl_xor_sync(0xffffffffu, most, distance);
+        most = other > most ? other : most;
+    }
+    return fopt_i_float(most);
 }
 
 __device__ __forceinline__ fopt_i_raw fopt_i_encode_codes(const float *x, const fopt_i_q8_map *map, bool has_sign,
@@ -286,7 +288,7 @@ __device__ __forceinline__ fopt_i_raw fopt_i_encode_codes(const float *x, const 
     fopt_i_raw raw = {{0}};
 #pragma unroll
     for (uint32_t i = 0; i < FOPT_I_EACH; i++)
-        raw.word[i / 4] |= fopt_i_q8_encode(map, has_sign, x[i], scale) << 8 * (i % 4);
+        raw.word[i / 4] += fopt_i_q8_encode(map, has_sign, x[i], scale) << 8 * (i % 4);
     return raw;
 }
 

@@ -72,12 +72,13 @@ FOPT_FN uint32_t fopt_i_q8_guess(bool has_sign, float y)
 /* The code of x, from the guess for y = |x| * scale and the map's next[guess]. */
 FOPT_FN uint32_t fopt_i_q8_code(bool has_sign, uint32_t guess, float next, float x, float y)
 {
-    const uint32_t magnitude = guess + (y >= next ? 1u : 0u);
-    const uint32_t below = magnitude < FOPT_I_Q8_ZERO ? FOPT_I_Q8_ZERO - magnitude : 0; /* there is no code for -1 */
-    if (has_sign)
-        return x < 0.0f ? below : FOPT_I_Q8_ZERO + magnitude;
+    const int magnitude = (int)guess + (y >= next ? 1 : 0);
+    if (has_sign) {
+        const int code = x < 0.0f ? FOPT_I_Q8_ZERO - magnitude : FOPT_I_Q8_ZERO + magnitude;
+        return (uint32_t)(code > 0 ? code : 0); /* there is no code for -1 */
+    }
     /* A second moment of zero beside a first moment that is not would divide by eps: no positive one becomes zero. */
-    return x > 0.0f && magnitude == 0 ? 1 : magnitude;
+    return (uint32_t)(x > 0.0f && magnitude == 0 ? 1 : magnitude);
 }
 
 FOPT_FN uint32_t fopt_i_q8_encode(const fopt_i_q8_map *map, bool has_sign, float x, float scale)
