@@ -25,7 +25,7 @@ static const char usage[] =
     "was. What memory is too small for is left out.\n"
     "\n"
     "  --rule NAME         sgd, momentum, rmsprop, adam or adamw\n"
-    "  --formats P/G/S     of parameters, gradients (f32, bf16, f16) and state (f32, bf16)\n"
+    "  --formats P/G/S     of parameters, gradients (f32, bf16, f16) and state (f32, bf16, q8)\n"
     "  --shapes NAME       flat (one tensor), small (ten thousand of 64 to 4096 elements), gpt2 (124M parameters),\n"
     "                      resnet50, llama (7B, as one of --scale tensor-parallel ranks holds it)\n"
     "  --params N,LOW..HIGH   sizes of the flat tensor, a number or a power such as 2^20; LOW..HIGH goes by factors\n"

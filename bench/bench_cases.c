@@ -186,6 +186,8 @@ static bool add_standard(bench_plan *made, size_t params, size_t scale, bool qui
     bench_choose_formats("", "bf16/bf16/f32", &all_formats);
     bench_choose_formats("", "bf16/bf16/bf16", &all_formats);
     bench_choose_formats("", "f16/f16/f32", &all_formats);
+    bench_choose_formats("", "f32/f32/q8", &all_formats);
+    bench_choose_formats("", "bf16/bf16/q8", &all_formats);
     bench_choose_shapes("", "small", &all_shapes);
     for (size_t i = SHAPES_FLAT + 1; i < SHAPES_SETS && !quick; ++i)
         bench_choose_shapes("", shapes_names[i], &all_shapes);

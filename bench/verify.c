@@ -300,13 +300,19 @@ static void count_fault(const char *command, bool found, size_t number, const ch
         complain(command, "case %zu: a fault planted in %s was not found by the %s", number, array, by);
 }
 
-/* Plants each fault that there can be in a case. */
+/* Plants each fault that there can be in a case, which without them must be right. */
 static bool test_case(const char *command, check_bench *bench, size_t number, const check_case *what,
                       verify_faults *faults)
 {
+    check_result result;
+    if (!check(command, bench, what, NULL, &result))
+        return false;
+    if (result.message[0] != '\0') {
+        complain(command, "case %zu: %s", number, result.message);
+        return false;
+    }
     for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
         for (int in_reference = 0; in_reference <= 1; ++in_reference) {
-            check_result result;
             if (!check_keeps(&what->group, array))
                 continue;
             if (!check(command, bench, what, &(check_fault){array, in_reference}, &result))

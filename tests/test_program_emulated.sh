@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Tests what the program does with CUDA, on the emulator. Usage: test_program_emulated.sh PROGRAM. Prints TAP.
+set -u
+program=$1
+dir=$(mktemp -d) || exit 2
+trap 'rm -rf "$dir"' EXIT
+count=0
+failures=0
+
+run() {
+    "$program" "$@" >"$dir/out" 2>"$dir/err"
+    status=$?
+}
+
+# report STATUS TEXT
+report() {
+    count=$((count + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $count - $2"
+    else
+        failures=$((failures + 1))
+        echo "not ok $count - $2"
+        echo "# exit status $status"
+        sed 's/^/# /' "$dir/out" "$dir/err"
+    fi
+}
+
+run info
+[ "$status" -eq 0 ] && grep -q '^cuda 0: ' "$dir/out"
+report $? "info shows the device"
+
+for number in 0 701 1403 2105 2807; do
+    run verify --device cuda --case $number
+    [ "$status" -eq 0 ] && [ "$(grep -c ' 0 .* ok$' "$dir/out")" -eq 1 ]
+    report $? "verify --device cuda --case $number finds nothing wrong"
+done
+run verify --device cuda --self-test --case 2807
+[ "$status" -eq 0 ] && grep -qE '^([0-9]+) faults planted, \1 found$' "$dir/out"
+report $? "verify --device cuda finds every fault that it plants"
+
+run bench --device cuda --repeat 1 --params 1024 --rule sgd --rule momentum --rule rmsprop --rule adam
+[ "$status" -eq 0 ] && [ "$(grep -cE ' (fusedopt|loop) ' "$dir/out")" -eq 8 ]
+report $? "bench --device cuda times the step and the loop"
+awk '$6 == "fusedopt" && $(NF) == 2 { ours++ } $6 == "loop" && $(NF) == 1 { loops++ } END { exit ours != 4 || loops != 4 }' \
+    "$dir/out"
+report $? "bench --device cuda counts the kernels of a step: two, and one of the loop"
+
+echo "1..$count"
+[ "$failures" -eq 0 ]
