@@ -13,7 +13,7 @@
 
 /* ---- the tensors --------------------------------------------------------------------------------------------- */
 
-enum { TILE = 256, STEPS = 3, SPECIAL_TENSORS = 9 };
+enum { TILE = 256, STEPS = 3, SPECIAL_TENSORS = 9, MOST_TILES = 71 };
 
 /* Where a tensor lies in the arrays, in elements. */
 typedef struct place {
@@ -220,6 +220,27 @@ bool check_keeps(const fopt_group *group, size_t array)
     return array == JUDGE_PARAM || oracle_keeps(group, (fopt_state_kind)(array - JUDGE_STATES));
 }
 
+/* Behind the codes of a quantized array, in memory for as many floats: absmax, as in judge.h. */
+static float *absmax_in(const check_bench *b, unsigned char *array)
+{
+    return (float *)(void *)(array + (b->elements + sizeof(float) - 1) / sizeof(float) * sizeof(float));
+}
+
+static size_t absmax_count(const check_bench *b)
+{
+    return b->elements / 64 + 1;
+}
+
+static const char *read_absmax(const session *s, size_t tensor, const float *from, float *to)
+{
+    const place p = s->bench->places[tensor];
+    float tiles[MOST_TILES];
+    const char *wrong = copied(memory_read(s->device, tiles, from, (p.count + TILE - 1) / TILE * sizeof *tiles));
+    for (size_t i = 0; i < p.count && !wrong; i += TILE)
+        to[(p.begin + i) / 64] = tiles[i / TILE];
+    return wrong;
+}
+
 static const char *read_array(const session *s, size_t array, unsigned char *to)
 {
     const check_bench *b = s->bench;
@@ -227,12 +248,14 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
     if (array == JUDGE_PARAM)
         return copied(memory_read(s->device, to, s->param, b->elements * bytes));
     const char *wrong = NULL;
-    memset(to, 0, b->elements * bytes);
+    memset(to, 0, b->elements * sizeof(float));
     for (size_t t = 0; t < b->tensors && !wrong; ++t) {
         fopt_array view = {.size = sizeof view};
         wrong = done(fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view));
         if (!wrong && view.data)
             wrong = copied(memory_read(s->device, to + b->places[t].begin * bytes, view.data, view.bytes));
+        if (!wrong && view.absmax)
+            wrong = read_absmax(s, t, view.absmax, absmax_in(b, to));
     }
     return wrong;
 }
@@ -254,8 +277,13 @@ static void plant(const scene *s, bool in_reference, size_t step, size_t array, 
     const check_fault *fault = s->fault;
     if (!fault || fault->in_reference != in_reference || fault->array != array || step != STEPS || s->data != ORDINARY)
         return;
-    const fopt_format format = format_of(s->what, array);
-    const size_t element = s->bench->places[0].begin + s->bench->places[0].count / 2;
+    fopt_format format = format_of(s->what, array);
+    size_t element = s->bench->places[0].begin + s->bench->places[0].count / 2;
+    if (fault->in_absmax) {
+        data = (unsigned char *)absmax_in(s->bench, data);
+        element = s->bench->places[0].begin / 64;
+        format = FOPT_F32;
+    }
     const uint32_t units = !in_reference ? 1 : format == FOPT_F32 ? 1u << 16 : 4;
     numbers_set(format, data, element, numbers_get(format, data, element) + units);
 }
@@ -284,6 +312,8 @@ static void ask_oracle(const scene *s, size_t step)
         before.data[array] = kept ? b->want[step - 1][array] : NULL;
         after.data[array] = kept ? b->want[step][array] : NULL;
         before.formats[array] = after.formats[array] = format_of(s->what, array);
+        before.absmax[array] = kept ? absmax_in(b, before.data[array]) : NULL;
+        after.absmax[array] = kept ? absmax_in(b, after.data[array]) : NULL;
     }
     judge_error worst[JUDGE_ARRAYS] = {0};
     for (size_t t = 0; t < b->tensors; ++t) {
@@ -322,24 +352,33 @@ static const char *run_reference(const scene *s)
     return wrong;
 }
 
-static void compare_array(const scene *s, runner how, size_t step, size_t array)
+/* `stride`: the elements of the case that one of these stands for. */
+static void compare_bits(const scene *s, runner how, size_t step, size_t array, fopt_format format, const void *got,
+                         const void *want, size_t count, size_t stride)
 {
-    const check_bench *b = s->bench;
-    const fopt_format format = format_of(s->what, array);
-    const unsigned char *want = b->want[step][array];
-    size_t element;
-    const uint64_t differing = judge_bits(format, b->got, want, b->elements, &element);
+    size_t at;
+    const uint64_t differing = judge_bits(format, got, want, count, &at);
     if (differing == 0)
         return;
     char wrong[160], where[40] = "the device";
-    if (b->device.kind == FOPT_CPU)
+    if (s->bench->device.kind == FOPT_CPU)
         snprintf(where, sizeof where, "%s with %d thread%s", fopt_isa_name(how.isa), how.threads,
                  how.threads > 1 ? "s" : "");
-    snprintf(wrong, sizeof wrong, "%s gives 0x%0*x, the portable code 0x%0*x", where, (int)(2 * numbers_bytes(format)),
-             (unsigned)numbers_get(format, b->got, element), (int)(2 * numbers_bytes(format)),
-             (unsigned)numbers_get(format, want, element));
-    note(s, array, step, element, wrong);
+    snprintf(wrong, sizeof wrong, "%s%s gives 0x%0*x, the portable code 0x%0*x", stride > 1 ? "absmax: " : "", where,
+             (int)(2 * numbers_bytes(format)), (unsigned)numbers_get(format, got, at), (int)(2 * numbers_bytes(format)),
+             (unsigned)numbers_get(format, want, at));
+    note(s, array, step, at * stride, wrong);
     s->result->differing_bits += differing;
+}
+
+static void compare_array(const scene *s, runner how, size_t step, size_t array)
+{
+    check_bench *b = s->bench;
+    const fopt_format format = format_of(s->what, array);
+    unsigned char *want = b->want[step][array];
+    compare_bits(s, how, step, array, format, b->got, want, b->elements, 1);
+    if (format == FOPT_Q8)
+        compare_bits(s, how, step, array, FOPT_F32, absmax_in(b, b->got), absmax_in(b, want), absmax_count(b), 64);
 }
 
 static const char *run_device(const scene *s, runner how)

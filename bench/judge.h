@@ -14,6 +14,7 @@ enum { JUDGE_PARAM, JUDGE_STATES, JUDGE_ARRAYS = JUDGE_STATES + FOPT_STATE_KINDS
 typedef struct judge_arrays {
     unsigned char *data[JUDGE_ARRAYS]; /* NULL: the rule keeps no such moment */
     fopt_format formats[JUDGE_ARRAYS];
+    const float *absmax[JUDGE_ARRAYS]; /* FOPT_Q8: of the tile that begins at element i in place i / 64 */
 } judge_arrays;
 
 const char *judge_array_name(fopt_rule rule, size_t array);
@@ -24,7 +25,7 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
 
 /* Errors are counted in ULPs of single precision of the largest magnitude that a result's computation meets (oracle.h):
  * what a rounding at each operation can explain. Half a unit of a 16-bit format comes on top, and a whole one where it
- * rounds stochastically. */
+ * rounds stochastically; of FOPT_Q8 the distance to the nearest value of its map, and that absmax is computed too. */
 #define JUDGE_PARAM_ULPS 4.0
 #define JUDGE_STATE_ULPS 3.0
 

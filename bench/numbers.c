@@ -20,7 +20,7 @@ static uint32_t infinity_bits(fopt_format format)
 
 size_t numbers_bytes(fopt_format format)
 {
-    return format == FOPT_F32 ? 4 : 2;
+    return format == FOPT_F32 ? 4 : format == FOPT_Q8 ? 1 : 2;
 }
 
 uint32_t numbers_get(fopt_format format, const void *array, size_t index)
@@ -31,6 +31,8 @@ uint32_t numbers_get(fopt_format format, const void *array, size_t index)
         memcpy(&bits, element, sizeof bits);
         return bits;
     }
+    if (format == FOPT_Q8)
+        return *(const unsigned char *)element;
     uint16_t half;
     memcpy(&half, element, sizeof half);
     return half;
@@ -39,8 +41,13 @@ uint32_t numbers_get(fopt_format format, const void *array, size_t index)
 void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits)
 {
     const uint16_t half = (uint16_t)bits;
+    const unsigned char code = (unsigned char)bits;
     char *element = (char *)array + index * numbers_bytes(format);
-    memcpy(element, format == FOPT_F32 ? (const void *)&bits : &half, numbers_bytes(format));
+    memcpy(element,
+           format == FOPT_F32  ? (const void *)&bits
+           : format == FOPT_Q8 ? (const void *)&code
+                               : &half,
+           numbers_bytes(format));
 }
 
 static double half_value(uint32_t bits)

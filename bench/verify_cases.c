@@ -3,7 +3,8 @@
 enum { FEW = 40, MANY = 10000 };
 
 /* Formats that ten thousand tensors get, each with all rules. */
-static const case_formats many_formats[] = {{FOPT_F32, FOPT_F32, FOPT_F32}, {FOPT_BF16, FOPT_F16, FOPT_BF16}};
+static const case_formats many_formats[] = {
+    {FOPT_F32, FOPT_F32, FOPT_F32}, {FOPT_BF16, FOPT_F16, FOPT_BF16}, {FOPT_BF16, FOPT_BF16, FOPT_Q8}};
 enum { MANY_FORMATS = sizeof many_formats / sizeof *many_formats };
 
 /* More than 2^32 by less than a tile, and some. */
@@ -12,7 +13,7 @@ static const case_formats long_formats = {FOPT_BF16, FOPT_F16, FOPT_F32};
 
 size_t verify_usual_count(void)
 {
-    return case_count() * case_plain_formats_count();
+    return case_count() * case_formats_count();
 }
 
 static size_t rule_count(void)
@@ -42,8 +43,8 @@ verify_case verify_case_at(size_t number, uint64_t seed)
     verify_case made = {.what = {.seed = seed + number}, .small_tensors = FEW};
     const size_t usual = verify_usual_count(), many = rule_count() * MANY_FORMATS;
     if (number < usual) {
-        made.what.group = case_group(number / case_plain_formats_count());
-        made.what.formats = case_formats_at(number % case_plain_formats_count());
+        made.what.group = case_group(number / case_formats_count());
+        made.what.formats = case_formats_at(number % case_formats_count());
     } else if (number < usual + many) {
         made.what.group = fullest_group((number - usual) / MANY_FORMATS);
         made.what.formats = many_formats[(number - usual) % MANY_FORMATS];
