@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The header and the README's example as an engine would use them: each language and compiler, both libraries, and CMake.
-# Arguments: the project's folder, the static library, the shared library, what the static one needs to
-# be linked with.
+# The header and the README's example as an engine would use them: each language and compiler, both libraries; by a line
+# of cc, installed and moved elsewhere with find_package and pkg-config, and by add_subdirectory.
+# Arguments: the project's folder, its build folder, the static library, the shared library, the folder of CUDA's
+# headers and that of its libraries ("" without CUDA), what the static library needs to be linked with.
 set -u
-project=$1 static=$2 shared=$3 number=0 failed=0
-needs=("${@:4}")
+project=$1 build=$2 static=$3 shared=$4 cuda_include=$5 cuda_lib=$6 number=0 failed=0
+needs=("${@:7}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$project/README.md" >"$work/example.c"
+awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$project/README.md" >"$work/example.c"
 expected=$(sed -n 's/^It prints `\(.*\)`\..*/\1/p' "$project/README.md")
 cp "$work/example.c" "$work/example.cc"
 echo '#include "fusedopt.h"' >"$work/header.c"
@@ -29,18 +30,29 @@ skip() {
     echo "ok $number - $1 # SKIP $2"
 }
 
+finish() {
+    echo "1..$number"
+    exit $failed
+}
+
+runs() { # programs
+    for program in "$@"; do
+        output=$("$program") && echo "$program prints: $output" && [ "$output" = "$expected" ] || return 1
+    done
+}
+
 header() { # source, compiler, options
     "$2" "${@:3}" -Wall -Wextra -Wpedantic -Wconversion -Werror -fsyntax-only -I"$project/include" "$work/$1" \
         >"$work/log" 2>&1
     report $? "the header alone: ${*:2}"
 }
 
-example() { # source, compiler, standard, library
+example() { # text, compiler, source, the rest of the line
     {
-        "$2" "$3" -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Werror -I"$project/include" "$work/$1" "${@:4}" -lm -o "$work/example" &&
-            output=$("$work/example") && echo "$output" && [ "$output" = "$expected" ]
+        "$2" -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Werror "$work/$3" "${@:4}" -o "$work/example" &&
+            runs "$work/example"
     } >"$work/log" 2>&1
-    report $? "the README's example: $2 $3 with $(basename "$4")"
+    report $? "the README's example: $2 $1"
 }
 
 [ -n "$expected" ] && [ -s "$work/example.c" ]
@@ -49,41 +61,152 @@ report $? "the README has the example and what it prints"
 # A library with a sanitizer in it asks that of its users.
 if nm "$static" 2>/dev/null | grep -qE '__asan|__tsan'; then
     skip "embedding" "the library is instrumented"
-    echo "1..$number"
-    exit $failed
+    finish
 fi
+
+# ---- installed, in a tree that is then moved ----
+
+{
+    cmake --install "$build" --prefix "$work/first" && mv "$work/first" "$work/moved" &&
+        ! grep -rlF "$work" "$work/moved"
+} >"$work/log" 2>&1
+report $? "cmake --install"
+config=$(dirname "$(find "$work/moved" -name fusedopt-config.cmake)")
+libdir=$(dirname "$(find "$work/moved" -name libfusedopt.a)")
+export PKG_CONFIG_PATH=$libdir/pkgconfig
+
+# Projects of C alone and of C++ alone, since a dependency may want the other one.
+find_package() { # C or CXX, compiler, source, standards
+    local folder=$work/package
+    rm -rf "$folder"
+    mkdir "$folder"
+    {
+        echo "cmake_minimum_required(VERSION 3.22)
+project(engine LANGUAGES $1)
+find_package(fusedopt 0.1 REQUIRED)"
+        for standard in "${@:4}"; do
+            for library in fusedopt fusedopt_shared; do
+                echo "add_executable(${library}_$standard ../$3)
+set_target_properties(${library}_$standard PROPERTIES $1_STANDARD $standard $1_STANDARD_REQUIRED ON)
+target_link_libraries(${library}_$standard PRIVATE fusedopt::$library)"
+            done
+        done
+    } >"$folder/CMakeLists.txt"
+    {
+        cmake -S "$folder" -B "$folder/build" -D"CMAKE_$1_COMPILER=$2" -Dfusedopt_DIR="$config" &&
+            cmake --build "$folder/build" && runs "$folder"/build/fusedopt_*[0-9]
+    } >"$work/log" 2>&1
+    report $? "the README's example: find_package, $1 ${*:4}, $2, both libraries"
+}
+
+with_pkgconfig() { # compiler, source, standard
+    local flags
+    read -ra flags < <(pkg-config --cflags --libs fusedopt)
+    example "$3, pkg-config" "$1" "$2" "$3" "${flags[@]}" "-Wl,-rpath,$libdir"
+    if [[ " ${needs[*]}" == *libomp* ]]; then
+        skip "$1 $3, pkg-config --static" "libomp has no static library"
+        return
+    fi
+    # The linker warns of dlopen() in a static program.
+    read -ra flags < <(pkg-config --static --cflags --libs fusedopt)
+    example "$3 -static, pkg-config --static" "$1" "$2" "$3" -static "${flags[@]}"
+}
 
 for compiler in gcc clang g++ clang++; do
     case $compiler in
-    *++) source=cc standards=(-std=c++11 -std=c++17) ;;
-    *) source=c standards=(-std=c99 -std=c11) ;;
+    *++) language=CXX source=cc standards=(11 17) prefix=-std=c++ ;;
+    *) language=C source=c standards=(99 11) prefix=-std=c ;;
     esac
     if ! command -v $compiler >/dev/null; then
         skip "$compiler" "$compiler is not installed"
         continue
     fi
     for standard in "${standards[@]}"; do
-        header "header.$source" $compiler "$standard"
-        example "example.$source" $compiler "$standard" "$static" "${needs[@]}"
-        example "example.$source" $compiler "$standard" "$shared" "-Wl,-rpath,$(dirname "$shared")"
+        header header.$source $compiler "$prefix$standard"
+        for library in "$static" "$shared"; do
+            rest=(-lm "${needs[@]}")
+            [ "$library" = "$static" ] || rest=("-Wl,-rpath,$(dirname "$shared")")
+            example "$prefix$standard with $(basename "$library")" $compiler example.$source "$prefix$standard" \
+                -I"$project/include" "$library" "${rest[@]}"
+        done
+        with_pkgconfig $compiler example.$source "$prefix$standard"
     done
+    find_package $language $compiler example.$source "${standards[@]}"
 done
 
+# ---- in a project of the engine's ----
+
+# Settings that would change the library if it let them, and a look at all that it leaves in the parent.
 mkdir "$work/engine"
-cp "$work/example.c" "$work/engine"
 cat >"$work/engine/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.22)
-project(engine LANGUAGES C)
+project(engine VERSION 1.0 LANGUAGES C)
+set(BUILD_SHARED_LIBS ON)
+set(CMAKE_UNITY_BUILD ON)
+set(CMAKE_C_STANDARD 99)
+get_cmake_property(before VARIABLES)
 add_subdirectory($project fusedopt)
-add_executable(engine example.c)
-target_link_libraries(engine PRIVATE fusedopt::fusedopt)
+get_cmake_property(after VARIABLES)
+list(REMOVE_ITEM after \${before} before)
+list(FILTER after EXCLUDE REGEX "^(FUSEDOPT_|fusedopt_|OpenMP_|FIND_PACKAGE_MESSAGE_DETAILS_OpenMP)")
+get_property(targets DIRECTORY $project PROPERTY BUILDSYSTEM_TARGETS)
+list(FILTER targets EXCLUDE REGEX "^fusedopt")
+if(after OR targets)
+  message(FATAL_ERROR "left behind: variables '\${after}', targets '\${targets}'")
+endif()
+foreach(library fusedopt fusedopt_shared)
+  add_executable(engine_\${library} ../example.c)
+  target_link_libraries(engine_\${library} PRIVATE fusedopt::\${library})
+endforeach()
 END
 {
-    cmake -S "$work/engine" -B "$work/engine/build" -DCMAKE_BUILD_TYPE=Release &&
-        cmake --build "$work/engine/build" --target engine &&
-        output=$("$work/engine/build/engine") && [ "$output" = "$expected" ]
+    cmake -S "$work/engine" -B "$work/engine/build" -DCMAKE_BUILD_TYPE=Release -DFUSEDOPT_CUDA=OFF &&
+        cmake --build "$work/engine/build" -j 2 && runs "$work"/engine/build/engine_fusedopt{,_shared} &&
+        cmake --install "$work/engine/build" --prefix "$work/nothing" && [ ! -e "$work/nothing" ]
 } >"$work/log" 2>&1
-report $? "the README's example: add_subdirectory"
+report $? "the README's example: add_subdirectory, which leaves nothing behind"
 
-echo "1..$number"
-exit $failed
+# ---- beside CUDA's runtime ----
+
+# The example needs none of it; these use the one that is linked statically, a shared one, or both.
+if [ -z "$cuda_include" ]; then
+    skip "beside CUDA's runtime" "the library is built without CUDA"
+    finish
+fi
+cat >"$work/runtime.c" <<'END'
+#include "fusedopt.h"
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+
+int main(void)
+{
+    int devices = 0, count = -1, version = 0;
+    cudaError_t error = cudaGetDeviceCount(&devices);
+    if (error != cudaSuccess && error != cudaErrorNoDevice && error != cudaErrorInsufficientDriver)
+        return 1;
+    cudaGetLastError();
+    if (cudaRuntimeGetVersion(&version) != cudaSuccess || version != CUDART_VERSION)
+        return 1;
+    if (fopt_device_count(FOPT_CUDA, &count) != FOPT_OK)
+        return 1;
+    printf("%d\n", count - devices);
+    return 0;
+}
+END
+expected=0
+runtime() { # text, the rest of the line
+    {
+        gcc -Wall -Wextra -Werror -I"$project/include" -isystem "$cuda_include" "$work/runtime.c" "${@:2}" \
+            "-Wl,-rpath,$cuda_lib:$(dirname "$shared")" -o "$work/runtime" && runs "$work/runtime"
+    } >"$work/log" 2>&1
+    report $? "in a program that uses CUDA's runtime itself: $1"
+}
+runtime "the static one, with the static library" "$static" "${needs[@]}"
+runtime "the static one, with the shared library" "$shared" "${needs[@]}"
+if [ -e "$cuda_lib/libcudart.so" ]; then
+    runtime "the shared one, with the static library" "$static" "-L$cuda_lib" -lcudart "${needs[@]}"
+    runtime "the shared one, with the shared library" "$shared" "-L$cuda_lib" -lcudart
+else
+    skip "the shared runtime" "there is no libcudart.so"
+fi
+finish

@@ -33,5 +33,7 @@ writable=$(objdump -t "$static" 2>/dev/null | awk '$0 ~ / O \.(data|bss|tbss|tda
 check "no writable data but the text of each thread's last error" "$writable"
 check "nothing prints, exits or aborts" \
     "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
+check "no C++ runtime and no CUDA driver is asked for, so that C links it, and a machine without a GPU starts it" \
+    "$(nm -u "$static" "$shared" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(_Z|__cxa_[^af]|__gxx|_Unwind|cu[A-Z])')"
 echo "1..$number"
 exit $failed
