@@ -42,6 +42,7 @@ const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *st
 
 fopt_status fopt_device_count(fopt_device_kind kind, int *count)
 {
+    fopt_i_begin(__func__);
     fopt_status status;
     if (!count)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "count is NULL");
@@ -56,6 +57,7 @@ fopt_status fopt_device_count(fopt_device_kind kind, int *count)
 
 fopt_status fopt_device_query(fopt_device device, fopt_device_info *info)
 {
+    fopt_i_begin(__func__);
     fopt_status status;
     fopt_device_info found = {.size = sizeof found};
     const fopt_i_backend *backend = fopt_i_find_backend(device.kind, &status);

@@ -79,7 +79,7 @@ static fopt_status complete_config(fopt_config *config)
     if (!status && config->isa == FOPT_ISA_AUTO)
         status = choose_isa(&config->isa);
     if (!status && !fopt_i_describe_isa(config->isa).runs_here)
-        status = fopt_i_fail(FOPT_ERR_DEVICE, "instruction set %s was asked for, but this machine does not run it",
+        status = fopt_i_fail(FOPT_ERR_DEVICE, "config.isa is %s, which this machine does not run",
                              fopt_isa_name(config->isa));
     if (!config->host_allocator.allocate)
         config->host_allocator = fopt_i_host_allocator;

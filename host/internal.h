@@ -16,6 +16,9 @@ typedef struct fopt_i_backend fopt_i_backend;
 #define FOPT_I_PRINTF(text, first)
 #endif
 
+/* Every public call that can fail begins with fopt_i_begin(__func__), so that the messages say which it was. */
+void fopt_i_begin(const char *call);
+
 /* Sets this thread's fopt_last_error() and returns `status`. */
 fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRINTF(2, 3);
 

@@ -129,10 +129,10 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
         return NULL;
     void *block = allocator->allocate(allocator->context, bytes, FOPT_I_ALIGNMENT, NULL);
     if (!block) {
-        *status = fopt_i_fail(FOPT_ERR_MEMORY, "config.%s gave no %zu bytes", name, bytes);
+        *status = fopt_i_fail(FOPT_ERR_MEMORY, "config.%s returned NULL for %zu bytes", name, bytes);
     } else if ((uintptr_t)block % FOPT_I_ALIGNMENT != 0) {
-        *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s gave %p, not aligned to the %d bytes asked for", name,
-                              block, FOPT_I_ALIGNMENT);
+        *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s returned %p, must be aligned to %d bytes", name, block,
+                              FOPT_I_ALIGNMENT);
         allocator->release(allocator->context, block, bytes, NULL);
         block = NULL;
     }
@@ -166,6 +166,7 @@ static void release(fopt_optimizer *o)
 fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
                         const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out)
 {
+    fopt_i_begin(__func__);
     if (!out)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "out is NULL");
     *out = NULL;
@@ -213,12 +214,14 @@ static fopt_status check_optimizer(const fopt_optimizer *o)
 static fopt_status check_index(const char *what, size_t index, size_t count)
 {
     if (index >= count)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, but the optimizer has %zu of them", what, index, count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %zu, must be below %s_count, which is %zu", what, index, what,
+                           count);
     return FOPT_OK;
 }
 
 fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_step_options read;
     fopt_status status = check_optimizer(optimizer);
     if (!status && options)
@@ -228,6 +231,7 @@ fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *option
 
 fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_group *value, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_i_group read;
     fopt_status status = check_optimizer(optimizer);
     if (!status)
@@ -259,6 +263,7 @@ fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_g
 
 fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     if (!status)
         status = check_index("group", group, optimizer->group_count);
@@ -271,9 +276,11 @@ fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt
 
 fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     if (!status && !grads && optimizer->tensor_count > 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL");
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "grads is NULL, but the optimizer has %zu tensors",
+                           optimizer->tensor_count);
     for (size_t i = 0; !status && i < optimizer->tensor_count; i++) {
         const fopt_i_record *r = &optimizer->records[i];
         status = fopt_i_check_grad(i, optimizer->names[i], grads[i], r->count, (fopt_format)r->grad_format);
@@ -285,12 +292,14 @@ fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_s
 
 fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     return status ? status : optimizer->backend->zero_grads(optimizer, stream);
 }
 
 fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     if (!status)
         status = check_index("tensor", tensor, optimizer->tensor_count);
@@ -314,6 +323,7 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
 
 fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     if (!status)
         status = check_index("tensor", tensor, optimizer->tensor_count);
@@ -324,6 +334,7 @@ fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_
 
 fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
     if (!status)
         status = check_index("tensor", tensor, optimizer->tensor_count);

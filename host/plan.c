@@ -84,6 +84,7 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
 fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
                              const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes)
 {
+    fopt_i_begin(__func__);
     fopt_i_plan plan;
     fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
     return status ? status : fopt_i_write_struct(sizes, &plan.sizes, sizeof plan.sizes, "sizes");

@@ -3,20 +3,30 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static _Thread_local char last_error[512];
+/* The public call that this thread is in, or was last, and the text of the last failure. */
+static _Thread_local struct {
+    const char *call;
+    char text[512];
+} last_error;
+
+void fopt_i_begin(const char *call)
+{
+    last_error.call = call;
+}
 
 fopt_status fopt_i_fail(fopt_status status, const char *format, ...)
 {
     va_list arguments;
+    int length = snprintf(last_error.text, sizeof last_error.text, "%s: ", last_error.call);
     va_start(arguments, format);
-    vsnprintf(last_error, sizeof last_error, format, arguments);
+    vsnprintf(last_error.text + length, sizeof last_error.text - (size_t)length, format, arguments);
     va_end(arguments);
     return status;
 }
 
 const char *fopt_last_error(void)
 {
-    return last_error;
+    return last_error.text;
 }
 
 const char *fopt_status_string(fopt_status status)

@@ -104,6 +104,7 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
 fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
                         const fopt_array *states, int64_t step, fopt_stream stream)
 {
+    fopt_i_begin(__func__);
     fopt_config complete;
     const fopt_i_backend *backend;
     fopt_i_group g;
@@ -119,7 +120,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
     if (step < 1 || step > FOPT_I_LAST_STEP)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [1, 2^53]", label.text, (long long)step);
     if (t.count > 0 && !t.grad)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL", label.text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", label.text, t.count);
     if (states) {
         status = fopt_i_check_array(states, FOPT_STATE_KINDS, sizeof *states, "states", "FOPT_STATE_KINDS");
         if (status)

@@ -261,6 +261,7 @@ fopt_status fopt_i_check_lr(size_t group, double lr)
 
 fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
 {
+    fopt_i_begin(__func__);
     const fopt_i_rule *found = fopt_i_find_rule(rule);
     fopt_group defaults = {.size = size, .rule = rule};
     if (!group)

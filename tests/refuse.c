@@ -39,6 +39,14 @@ void fill_arguments(arguments *a, size_t index)
     a->group_count = a->tensor_count = MODEL_TENSORS;
 }
 
+static const char *call_name(unsigned call)
+{
+    return call == QUERY    ? "fopt_query_sizes: "
+           : call == CREATE ? "fopt_create: "
+           : call == UPDATE ? "fopt_update: "
+                            : "fopt_set_group: ";
+}
+
 static fopt_status make_call(unsigned call, const arguments *a, size_t index)
 {
     switch (call) {
@@ -87,6 +95,8 @@ void expect_refused(unsigned calls, const arguments *a, size_t index, fopt_statu
             fopt_destroy(out);
         if (got == FOPT_OK)
             continue;
+        cr_expect(strncmp(fopt_last_error(), call_name(call), strlen(call_name(call))) == 0, "call %u: '%s'", call,
+                  fopt_last_error());
         cr_expect(mentions(fopt_last_error(), pattern), "call %u: got '%s' want '%s'", call, fopt_last_error(),
                   pattern);
         cr_expect_eq(out, call == CREATE && a->out_at ? NULL : refuse_model.optimizer, "call %u, '%s': *out", call,

@@ -72,7 +72,7 @@ static void *fail_in_thread(void *unused)
     (void)unused;
     cr_expect_str_eq(fopt_last_error(), "");
     cr_expect_eq(fopt_set_lr(NULL, 0, 0, NULL), FOPT_ERR_ARGUMENT);
-    cr_expect_str_eq(fopt_last_error(), "optimizer is NULL");
+    cr_expect_str_eq(fopt_last_error(), "fopt_set_lr: optimizer is NULL");
     return NULL;
 }
 
@@ -82,12 +82,12 @@ Test(api, last_error)
     int count;
     cr_expect_str_eq(fopt_last_error(), "");
     cr_expect_eq(fopt_device_count(FOPT_CPU, NULL), FOPT_ERR_ARGUMENT);
-    cr_expect_str_eq(fopt_last_error(), "count is NULL");
+    cr_expect_str_eq(fopt_last_error(), "fopt_device_count: count is NULL");
     ASSERT_OK(fopt_device_count(FOPT_CPU, &count));
-    cr_expect_str_eq(fopt_last_error(), "count is NULL", "a success changed it");
+    cr_expect_str_eq(fopt_last_error(), "fopt_device_count: count is NULL", "a success changed it");
     cr_assert_eq(pthread_create(&thread, NULL, fail_in_thread, NULL), 0);
     pthread_join(thread, NULL);
-    cr_expect_str_eq(fopt_last_error(), "count is NULL", "another thread changed it");
+    cr_expect_str_eq(fopt_last_error(), "fopt_device_count: count is NULL", "another thread changed it");
 }
 
 /* ---- devices and defaults ------------------------------------------------------------------------------------ */

@@ -120,7 +120,7 @@ static const error_row rows[] = {
      "tensor#: param is 0x*aligned*2 bytes*bf16"},
     {SET(uintptr_t, tensors[ADAM].param, NEAR_END), DESCRIBED, ADAM, ARGUMENT,
      "tensor#: param is 0x*700*address space"},
-    {SET(void *, tensors[ADAM].grad, NULL), UPDATE, ADAM, ARGUMENT, "tensor#: grad is NULL"},
+    {SET(void *, tensors[ADAM].grad, NULL), UPDATE, ADAM, ARGUMENT, "tensor#: grad is NULL, but count is 700"},
     {SET(void *, tensors[ADAM].grad, refuse_model.memory.grads[ADAM] + 2), DESCRIBED, ADAM, ARGUMENT,
      "tensor#: grad is 0x*aligned*4 bytes*f32"},
     {SET(void *, tensors[ADAMW].grad, refuse_model.memory.grads[ADAMW] + 1), DESCRIBED, ADAMW, ARGUMENT,

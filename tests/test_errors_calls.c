@@ -22,10 +22,16 @@ static void open_model(void)
 
 TestSuite(errors_calls, .init = open_model);
 
-static void refused(fopt_status want, const char *words, fopt_status got)
+/* Expects that a call is refused in these words, and that its name is in front of them. */
+#define refused(want, words, call) expect_refused(want, words, #call, call)
+
+static void expect_refused(fopt_status want, const char *words, const char *call, fopt_status got)
 {
     static model_snapshot after;
+    const size_t length = strcspn(call, "(");
     cr_expect_eq(got, want, "'%s': status %d, want %d", words, (int)got, (int)want);
+    cr_expect(strncmp(fopt_last_error(), call, length) == 0 && fopt_last_error()[length] == ':', "%s: '%s'", call,
+              fopt_last_error());
     cr_expect(mentions(fopt_last_error(), words), "got '%s' want '%s'", fopt_last_error(), words);
     model_read(&m, &after);
     cr_expect_eq(memcmp(&after, &before, sizeof after), 0, "'%s': the model changed", words);
@@ -51,8 +57,9 @@ Test(errors_calls, state)
 {
     const fopt_array untouched = {.size = sizeof untouched, .count = 42};
     fopt_array view = untouched;
-    refused(ARGUMENT, "tensor is 5*has 5", fopt_state(m.optimizer, 5, FOPT_FIRST_MOMENT, &view));
-    refused(ARGUMENT, "tensor is 18446744073709551615*has 5",
+    refused(ARGUMENT, "tensor is 5, must be below tensor_count, which is 5",
+            fopt_state(m.optimizer, 5, FOPT_FIRST_MOMENT, &view));
+    refused(ARGUMENT, "tensor is 18446744073709551615, must be below tensor_count, which is 5",
             fopt_state(m.optimizer, SIZE_MAX, FOPT_FIRST_MOMENT, &view));
     refused(ARGUMENT, "kind is 4", fopt_state(m.optimizer, ADAM, (fopt_state_kind)4, &view));
     refused(ARGUMENT, "kind is -1", fopt_state(m.optimizer, ADAM, (fopt_state_kind)-1, &view));
@@ -65,10 +72,11 @@ Test(errors_calls, step_counts)
 {
     const int64_t last = (int64_t)1 << 53;
     int64_t step = 42;
-    refused(ARGUMENT, "tensor is 5*has 5", fopt_get_step(m.optimizer, 5, &step, NULL));
+    refused(ARGUMENT, "tensor is 5, must be below tensor_count, which is 5",
+            fopt_get_step(m.optimizer, 5, &step, NULL));
     refused(ARGUMENT, "step is NULL", fopt_get_step(m.optimizer, ADAM, NULL, NULL));
     cr_expect_eq(step, 42);
-    refused(ARGUMENT, "tensor is 5*has 5", fopt_set_step(m.optimizer, 5, 1, NULL));
+    refused(ARGUMENT, "tensor is 5, must be below tensor_count, which is 5", fopt_set_step(m.optimizer, 5, 1, NULL));
     refused(ARGUMENT, "tensor 3 'adam'*step is -1", fopt_set_step(m.optimizer, ADAM, -1, NULL));
     refused(ARGUMENT, "tensor 3 'adam'*step is 9007199254740993", fopt_set_step(m.optimizer, ADAM, last + 1, NULL));
     refused(ARGUMENT, "tensor 3 'adam'*step is -9223372036854775808",
@@ -93,7 +101,7 @@ Test(errors_calls, the_last_step_number)
 
 Test(errors_calls, learning_rates)
 {
-    refused(ARGUMENT, "group is 5*has 5", fopt_set_lr(m.optimizer, 5, 0.1, NULL));
+    refused(ARGUMENT, "group is 5, must be below group_count, which is 5", fopt_set_lr(m.optimizer, 5, 0.1, NULL));
     refused(ARGUMENT, "group 3: lr is nan", fopt_set_lr(m.optimizer, ADAM, (double)NAN, NULL));
     refused(ARGUMENT, "group 3: lr is -0.5", fopt_set_lr(m.optimizer, ADAM, -0.5, NULL));
     refused(ARGUMENT, "group 3: lr is inf", fopt_set_lr(m.optimizer, ADAM, (double)INFINITY, NULL));
@@ -105,7 +113,8 @@ Test(errors_calls, learning_rates)
 Test(errors_calls, groups)
 {
     fopt_group group = m.groups[ADAM];
-    refused(ARGUMENT, "group is 5*has 5", fopt_set_group(m.optimizer, 5, &group, NULL));
+    refused(ARGUMENT, "group is 5, must be below group_count, which is 5",
+            fopt_set_group(m.optimizer, 5, &group, NULL));
     refused(UNSUPPORTED, "group 4: rule is adam*adamw", fopt_set_group(m.optimizer, ADAMW, &group, NULL));
 
     group.flags = 0;
@@ -135,7 +144,7 @@ Test(errors_calls, groups)
 Test(errors_calls, gradients)
 {
     void *grads[MODEL_TENSORS] = {NULL};
-    refused(ARGUMENT, "grads is NULL", fopt_set_grads(m.optimizer, NULL, NULL));
+    refused(ARGUMENT, "grads is NULL, but the optimizer has 5 tensors", fopt_set_grads(m.optimizer, NULL, NULL));
     grads[ADAMW] = m.memory.grads[ADAMW] + 1;
     refused(ARGUMENT, "tensor 4 'adamw': grad is 0x*aligned*2 bytes*f16", fopt_set_grads(m.optimizer, grads, NULL));
     const uintptr_t near_end = UINTPTR_MAX - 255;

@@ -194,7 +194,7 @@ def errors():
     refused(ValueError, "2 gradients for 1", optimizer.set_grads, [g, g])
     refused(ValueError, "gradient 0 has 1 elements of f32, must have 2 of f32", optimizer.set_grads, [floats(1)])
     refused(fusedopt.Error, "group 0: beta1 is 2", optimizer.set_group, betas=(2, 0))
-    refused(fusedopt.Error, "tensor is 3, but", optimizer.get_step, 3)
+    refused(fusedopt.Error, "fopt_get_step: tensor is 3, must be below tensor_count, which is 1", optimizer.get_step, 3)
 
 
 # ---- NumPy -------------------------------------------------------------------------------------------------------

@@ -60,8 +60,8 @@ static int train(size_t worker, fopt_config config)
     for (int step = 0; step < STEPS && good; step++)
         good = !fopt_set_lr(optimizer, 0, 1e-3 * (step + 1), NULL) && !fopt_step(optimizer, NULL, NULL);
     /* Each worker makes a mistake of its own, and must see its own text. */
-    char text[32];
-    snprintf(text, sizeof text, "group is %zu,", worker + 1);
+    char text[64];
+    snprintf(text, sizeof text, "fopt_set_lr: group is %zu,", worker + 1);
     good = good && fopt_set_lr(optimizer, worker + 1, 1.0, NULL) == FOPT_ERR_ARGUMENT &&
            strncmp(fopt_last_error(), text, strlen(text)) == 0;
     fopt_destroy(optimizer);
