@@ -8,6 +8,7 @@
 #include "../kernels/cpu/environment.h"
 #include "../kernels/cuda/launch.h"
 #include "internal.h"
+#include "ranges.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -254,8 +255,12 @@ static fopt_status create(fopt_optimizer *o)
 {
     const int device = o->config.device.index;
     int previous;
+    FOPT_I_BEGIN_RANGE("fopt_create");
     fopt_status status = enter(device, &previous);
-    return status ? status : leave(device, previous, create_uncaptured(o));
+    if (!status)
+        status = leave(device, previous, create_uncaptured(o));
+    FOPT_I_END_RANGE();
+    return status;
 }
 
 /* The state must not be released while a step still runs, whatever has failed before. An error here has nowhere to go;
@@ -324,8 +329,12 @@ static fopt_status read_step(const fopt_optimizer *o, size_t tensor, int64_t *va
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     int previous;
+    FOPT_I_BEGIN_RANGE("fopt_step");
     fopt_status status = enter(o->config.device.index, &previous);
-    return status ? status : leave(o->config.device.index, previous, launch_step(o, stream));
+    if (!status)
+        status = leave(o->config.device.index, previous, launch_step(o, stream));
+    FOPT_I_END_RANGE();
+    return status;
 }
 
 static fopt_status set_group(fopt_optimizer *o, size_t group, const fopt_i_group *value, fopt_stream stream)
@@ -362,11 +371,14 @@ static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
     int previous;
     if (o->tile_count == 0)
         return FOPT_OK;
+    FOPT_I_BEGIN_RANGE("fopt_zero_grads");
     fopt_status status = enter(o->config.device.index, &previous);
-    if (status)
-        return status;
-    status = check(fopt_i_cuda_zero_grads(tables_of(o), stream), "launching zero_grads");
-    return leave(o->config.device.index, previous, status);
+    if (!status) {
+        status = check(fopt_i_cuda_zero_grads(tables_of(o), stream), "launching zero_grads");
+        status = leave(o->config.device.index, previous, status);
+    }
+    FOPT_I_END_RANGE();
+    return status;
 }
 
 static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)

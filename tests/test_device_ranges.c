@@ -1,0 +1,32 @@
+/* The ranges that profilers are shown, through NVTX, as emulator/ranges.c sees them. */
+#include "device.h"
+
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+
+Test(device_ranges, create_step_zero_grads)
+{
+    need_devices(1);
+#ifndef RANGES_LIBRARY
+    cr_skip_test("these CUDA headers are without NVTX's");
+#else
+    setenv("NVTX_INJECTION64_PATH", RANGES_LIBRARY, 1); /* before NVTX's first call */
+    void *library = dlopen(RANGES_LIBRARY, RTLD_NOW);
+    cr_assert(library, "%s", dlerror());
+    const char *seen = dlsym(library, "ranges_seen");
+    cr_assert(seen);
+
+    const shape shapes[] = {{.count = 300}};
+    fopt_group group;
+    expect_ok(fopt_group_init(&group, sizeof group, FOPT_ADAM));
+    twins *t = twins_new(&group, 1, shapes, 1, 1, 1);
+    twins_create(t, 0);
+    cr_expect_str_eq(seen, "fopt_create.");
+    twins_step(t);
+    twins_zero_grads(t);
+    cr_expect_str_eq(seen, "fopt_create.fopt_step.fopt_zero_grads.");
+    twins_compare(t);
+    twins_free(t);
+#endif
+}
