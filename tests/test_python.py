@@ -121,6 +121,8 @@ def state_dict():
         {"rule": "rmsprop", "centered": True, "momentum": 0.5},
         {"rule": "adam", "amsgrad": True, "state_format": "bf16"},
         {"rule": "adamw", "state_format": {"exp_avg": "bf16"}},
+        {"rule": "adamw", "state_format": "q8"},
+        {"rule": "sgd", "momentum": 0.9, "state_format": "q8"},
     ):
         sizes = (5, 300)
         params, grads = [[floats(*range(n)) for n in sizes] for _ in range(2)]
@@ -219,6 +221,12 @@ def numpy_arrays():
     refused(ValueError, "read-only", fusedopt.Optimizer, [g])
     view = fusedopt.Optimizer([w.astype(numpy.float16)], state_format="bf16").state(0)["exp_avg"]
     assert numpy.asarray(view).dtype == numpy.uint16
+    w = numpy.ones(300, dtype=numpy.float32)
+    optimizer = fusedopt.Optimizer([w], [w * 2], rule="sgd", momentum=0.5, state_format="q8")
+    optimizer.step()
+    views = {name: numpy.asarray(view) for name, view in optimizer.state(0).items()}
+    assert views["momentum_buffer"].dtype == numpy.uint8 and views["momentum_buffer"].shape == (300,)
+    assert (views["momentum_buffer_absmax"] == [2, 2]).all()
 
 
 # ---- PyTorch -----------------------------------------------------------------------------------------------------
@@ -323,7 +331,9 @@ def schedulers():
 def torch_state_dict():
     """A resumed run is the same to the bit, through memory and through a file, for every state."""
     for rule, _, options in CASES:
-        for form in ("f32", "bf16"):
+        for form in ("f32", "bf16", "q8"):
+            if form == "q8" and options.get("centered"):
+                continue  # which the library refuses
             options = {**options, "state_format": form, "seed": 3}
             model = network()
             optimizer = fusedopt.TorchOptimizer(model.parameters(), rule, **options)
@@ -341,7 +351,8 @@ def torch_state_dict():
                 want = saved["optimizer"]["state"][number]
                 assert state.keys() == want.keys() and all(torch.equal(state[k], want[k]) for k in want)
                 assert state["step"] == 10
-                assert all(v.dtype == (torch.bfloat16 if form == "bf16" else torch.float32)
+                want = {"f32": torch.float32, "bf16": torch.bfloat16, "q8": torch.uint8}[form]
+                assert all(v.dtype == (torch.float32 if k.endswith("_absmax") else want)
                            for k, v in state.items() if k != "step")
             train(resumed, second, 10, first=10)
             assert same(model, resumed), (rule, options)
@@ -381,6 +392,11 @@ def torch_checkpoints():
     refused(ValueError, "parameter 0 keeps exp_avg, exp_avg_sq, max_exp_avg_sq, but is given", other.load_state_dict,
             saved)
     assert not other.state_dict()["state"]
+    quantized = fusedopt.TorchOptimizer(model.parameters(), "adam", state_format="q8")
+    saved = optimizer.state_dict()
+    saved["param_groups"][0]["state_format"] = "q8"
+    refused(ValueError, "keeps exp_avg, exp_avg_absmax*but is given exp_avg, exp_avg_sq", quantized.load_state_dict,
+            saved)
 
 
 def torch_subnormals():

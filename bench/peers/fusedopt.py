@@ -19,7 +19,7 @@ Options, in PyTorch's spelling; what a rule has not is refused (see RULES):
     lr, betas, eps, weight_decay, momentum, dampening, alpha        numbers
     maximize, decoupled_decay, nesterov, ema_momentum, classic_momentum, centered, eps_inside_sqrt, amsgrad,
     no_bias_correction                                              true or false
-    state_format                                                    "f32" or "bf16", or {"exp_avg": "bf16", ...}
+    state_format                                        "f32", "bf16" or "q8", or {"exp_avg": "bf16", ...}
 
 Their defaults are PyTorch's. include/fusedopt.h says what each means.
 
@@ -38,7 +38,7 @@ __all__ = ["Array", "Error", "Optimizer", "RULES", "TorchOptimizer", "version"]
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
-_FORMATS = {"f32": (0, 4), "bf16": (1, 2), "f16": (2, 2)}  # name: value of fopt_format, bytes of an element
+_FORMATS = {"f32": (0, 4), "bf16": (1, 2), "f16": (2, 2), "q8": (3, 1)}  # name: value of fopt_format, bytes of an element
 _KINDS = 4  # FOPT_STATE_KINDS
 
 _RULES = {"sgd": 0, "rmsprop": 1, "adam": 2, "adamw": 3}
@@ -120,6 +120,7 @@ class _State(_Sized):
         ("count", ctypes.c_size_t),
         ("bytes", ctypes.c_size_t),
         ("format", ctypes.c_int),
+        ("absmax", ctypes.c_void_p),
     ]
 
 
@@ -188,9 +189,10 @@ def version():
 
 
 class Array:
-    """`count` elements of a format ("f32", "bf16", "f16") at an address of a device ("cpu", "cuda:0").
+    """`count` elements of a format ("f32", "bf16", "f16", "q8") at an address of a device ("cpu", "cuda:0").
 
-    NumPy and CuPy take one as it is (numpy.asarray(array)), bf16 as its 16-bit words. `owner` keeps the memory alive.
+    NumPy and CuPy take one as it is (numpy.asarray(array)), bf16 as its 16-bit words and q8 as its codes. `owner` keeps
+    the memory alive.
     """
 
     def __init__(self, pointer, count, format="f32", device="cpu", owner=None, read_only=False):
@@ -203,7 +205,7 @@ class Array:
     def _interface(self, kind):
         if self.device.split(":")[0] != kind:
             raise AttributeError(f"the array is in memory of {self.device}")
-        types = {"f32": "<f4", "bf16": "<u2", "f16": "<f2"}
+        types = {"f32": "<f4", "bf16": "<u2", "f16": "<f2", "q8": "|u1"}
         data = (self.pointer or 0, self.read_only)
         return {"shape": (self.count,), "typestr": types[self.format], "data": data, "strides": None, "version": 3}
 
@@ -408,7 +410,10 @@ class Optimizer:
         self._options[index] = options
 
     def state(self, tensor):
-        """The moments of a parameter, by name, as they lie in memory: they change with the next step."""
+        """The moments of a parameter, by name, as they lie in memory: they change with the next step.
+
+        A moment in q8 is two, of which "..._absmax" has one float for each 256 elements.
+        """
         rule = _RULES[self._rules[self._groups[tensor]]]
         views = {}
         for kind in range(_KINDS):
@@ -418,6 +423,9 @@ class Optimizer:
                 name = _library().fopt_state_kind_name(rule, kind).decode()
                 form = next(name for name, (value, _) in _FORMATS.items() if value == view.format)
                 views[name] = Array(view.data, view.count, form, self.device, self)
+                if view.absmax:
+                    tiles = (view.count + 255) // 256
+                    views[name + "_absmax"] = Array(view.absmax, tiles, "f32", self.device, self)
         return views
 
     def get_step(self, tensor, stream=0):
@@ -463,17 +471,17 @@ class Optimizer:
 def _make_torch_optimizer():
     import torch
 
-    dtypes = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+    dtypes = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "q8": torch.uint8}
 
     def tensor_of(array, like):
-        """A view of an array, with the shape and the order of dimensions of a parameter."""
+        """A view of an array: with the shape and the order of dimensions of a parameter, if it has one for each."""
         if array.device == "cpu":
             memory = (ctypes.c_char * array.bytes).from_address(array.pointer)
             memory.owner = array
             flat = torch.frombuffer(memory, dtype=dtypes[array.format])
         else:
             flat = torch.as_tensor(array, device=like.device).view(dtypes[array.format])
-        return flat.as_strided(like.shape, like.stride())
+        return flat if array.count != like.numel() else flat.as_strided(like.shape, like.stride())
 
     def stream_of(device):
         return torch.cuda.current_stream(device).cuda_stream if device != "cpu" else 0
@@ -560,12 +568,13 @@ def _make_torch_optimizer():
                 raise ValueError(f"parameter {number} keeps {', '.join(views) or 'no state'}, but is given "
                                  f"{', '.join(given) or 'none'}")
             for name in views:
-                if given[name].shape != param.shape:
-                    raise ValueError(f"parameter {number} has shape {tuple(param.shape)}, but its {name} "
-                                     f"{tuple(given[name].shape)}")
                 view = tensor_of(views[name], param)
+                if given[name].shape != view.shape:
+                    raise ValueError(f"parameter {number} has a {name} of shape {tuple(view.shape)}, but is given one "
+                                     f"of {tuple(given[name].shape)}")
                 view.copy_(given[name])
-                view.masked_fill_(view.abs() < torch.finfo(torch.float32).tiny, 0)  # the library keeps no subnormals
+                if view.is_floating_point():  # the library keeps no subnormals
+                    view.masked_fill_(view.abs() < torch.finfo(torch.float32).tiny, 0)
             optimizer.set_step(index, step, stream_of(optimizer.device))
 
         def _collect(self):
@@ -584,7 +593,7 @@ def _make_torch_optimizer():
             return super().state_dict()
 
         def load_state_dict(self, state_dict):
-            """Takes what state_dict() gave, or that of torch.optim's optimizer of the rule."""
+            """Takes what state_dict() gave, or that of torch.optim's optimizer of the rule, unless into q8."""
             super().load_state_dict(state_dict)
             # PyTorch has cast the moments to their parameters' type.
             saved = [number for group in state_dict["param_groups"] for number in group["params"]]
