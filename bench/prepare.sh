@@ -24,7 +24,7 @@ prepare() {
 
 # What the library, the program and its plots need; the tests need more.
 build_packages=(build-essential cmake ninja-build pkg-config libjansson-dev libopenblas-dev gnuplot-nox)
-test_packages=(libcriterion-dev python3 python3-numpy)
+test_packages=(libcriterion-dev doxygen python3 python3-numpy)
 
 # build PRESET: configures and builds.
 build() {

@@ -76,16 +76,18 @@ extern "C" {
 
 /* ---- version ------------------------------------------------------------------------------------------------- */
 
-#define FOPT_VERSION_MAJOR 0
-#define FOPT_VERSION_MINOR 1
-#define FOPT_VERSION_PATCH 0
-#define FOPT_VERSION       (FOPT_VERSION_MAJOR * 10000 + FOPT_VERSION_MINOR * 100 + FOPT_VERSION_PATCH)
+#define FOPT_VERSION_MAJOR 0 /* the ABI's */
+#define FOPT_VERSION_MINOR 1 /* additions */
+#define FOPT_VERSION_PATCH 0 /* corrections */
+/* The version of this header as one number, 10203 for 1.2.3. */
+#define FOPT_VERSION (FOPT_VERSION_MAJOR * 10000 + FOPT_VERSION_MINOR * 100 + FOPT_VERSION_PATCH)
 
 FOPT_API int fopt_version(void);                /* FOPT_VERSION of the library that is linked */
 FOPT_API const char *fopt_version_string(void); /* "0.1.0" */
 
 /* ---- status -------------------------------------------------------------------------------------------------- */
 
+/* What every call that can fail returns. */
 typedef enum fopt_status {
     FOPT_OK = 0,
     FOPT_ERR_ARGUMENT = 1,    /* an argument is NULL, out of range, misaligned, or contradicts another */
@@ -95,6 +97,7 @@ typedef enum fopt_status {
     FOPT_ERR_BROKEN = 5       /* an earlier step of this optimizer failed half-way; only fopt_destroy() is left */
 } fopt_status;
 
+/* A status in two or three words. */
 FOPT_API const char *fopt_status_string(fopt_status status);
 
 /* The text of this thread's most recent failure, "" before the first. It stays valid until this thread's next failing
@@ -103,11 +106,13 @@ FOPT_API const char *fopt_last_error(void);
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
 
+/* The backends. */
 typedef enum fopt_device_kind { FOPT_CPU = 0, FOPT_CUDA = 1 } fopt_device_kind;
 
+/* One device. */
 typedef struct fopt_device {
-    fopt_device_kind kind;
-    int index; /* from 0; the CPU is one device */
+    fopt_device_kind kind; /* FOPT_CPU in a struct of zeros */
+    int index;             /* from 0; the CPU is one device */
 } fopt_device;
 
 /* The CPU's instruction sets. All give the same bits; they differ in speed alone. */
@@ -119,17 +124,18 @@ typedef enum fopt_isa {
     FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
 } fopt_isa;
 
+/* What fopt_device_query() tells; what belongs to the other kind of device is 0. */
 typedef struct fopt_device_info {
     size_t size;
-    char name[128];
+    char name[128]; /* as its maker calls it */
     /* CPU */
     unsigned isas; /* bit 1u << isa is set for each instruction set that can be used here */
     fopt_isa isa;  /* what FOPT_ISA_AUTO chooses, FUSEDOPT_ISA considered */
     int threads;   /* what fopt_config.threads == 0 means when called from this thread */
     /* CUDA */
     int compute_major, compute_minor; /* compute capability */
-    int multiprocessors;
-    size_t memory_bytes;
+    int multiprocessors;              /* SMs */
+    size_t memory_bytes;              /* in all, free or not */
 } fopt_device_info;
 
 /* How many devices of a kind can be used now. FOPT_OK with *count == 0 when there is none. */
@@ -215,7 +221,7 @@ typedef enum fopt_state_kind {
     FOPT_MAX_SECOND_MOMENT = 2, /* max_exp_avg_sq of Adam with AMSGrad */
     FOPT_MOMENTUM_BUFFER = 3    /* momentum_buffer of SGD and RMSprop, if momentum > 0 */
 } fopt_state_kind;
-#define FOPT_STATE_KINDS 4
+#define FOPT_STATE_KINDS 4 /* how many there are */
 
 /* Short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
 FOPT_API const char *fopt_rule_name(fopt_rule rule);
@@ -234,12 +240,12 @@ FOPT_API const char *fopt_isa_name(fopt_isa isa);
  */
 typedef struct fopt_group {
     size_t size;
-    fopt_rule rule;
-    unsigned flags;
-    double lr;
-    double beta1, beta2; /* FOPT_ADAM, FOPT_ADAMW */
-    double eps;          /* FOPT_ADAM, FOPT_ADAMW, FOPT_RMSPROP */
-    double weight_decay;
+    fopt_rule rule;                             /* what is done with a gradient */
+    unsigned flags;                             /* of those below FOPT_MAXIMIZE that the rule has */
+    double lr;                                  /* the learning rate */
+    double beta1, beta2;                        /* FOPT_ADAM, FOPT_ADAMW */
+    double eps;                                 /* FOPT_ADAM, FOPT_ADAMW, FOPT_RMSPROP */
+    double weight_decay;                        /* coupled, or decoupled with FOPT_DECOUPLED_DECAY */
     double momentum;                            /* FOPT_SGD, FOPT_RMSPROP */
     double dampening;                           /* FOPT_SGD with momentum, PyTorch's spelling */
     double alpha;                               /* FOPT_RMSPROP */
@@ -259,12 +265,12 @@ FOPT_API fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule r
 typedef struct fopt_tensor {
     size_t size;
     const char *name; /* for messages; copied; may be NULL */
-    void *param;
-    void *grad;   /* NULL: the tensor is skipped, step count included, until fopt_set_grads() gives one. Only read,
-                     except by fopt_zero_grads() */
-    size_t count; /* elements; 0 is legal, param and grad may then be NULL */
-    fopt_format param_format, grad_format;
-    size_t group; /* index into the groups */
+    void *param;      /* `count` elements, which a step updates */
+    void *grad;       /* NULL: the tensor is skipped, step count included, until fopt_set_grads() gives one. Only read,
+                          except by fopt_zero_grads() */
+    size_t count;     /* elements; 0 is legal, param and grad may then be NULL */
+    fopt_format param_format, grad_format; /* FOPT_F32, FOPT_BF16 or FOPT_F16, each its own */
+    size_t group;                          /* index into the groups */
 
     /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. */
     uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1); a shard must have one */
@@ -276,8 +282,10 @@ typedef struct fopt_tensor {
  * of two), or NULL; `release` gets back what `allocate` returned, with the same `bytes`. Both are called only from
  * inside fopt_create(), fopt_destroy(). Both NULL: the library's own. */
 typedef struct fopt_allocator {
-    void *context;
+    void *context; /* what both are given */
+    /* Bytes for the library, or NULL. */
     void *(*allocate)(void *context, size_t bytes, size_t alignment, fopt_stream stream);
+    /* Takes back what allocate() has given. */
     void (*release)(void *context, void *pointer, size_t bytes, fopt_stream stream);
 } fopt_allocator;
 
@@ -292,8 +300,8 @@ typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(v
  * set, on OpenMP's threads. */
 typedef struct fopt_config {
     size_t size;
-    fopt_device device;
-    uint64_t seed; /* the key of the random bits, with the tensor's global_id, the element and the step */
+    fopt_device device; /* where the parameters are, and are updated */
+    uint64_t seed;      /* the key of the random bits, with the tensor's global_id, the element and the step */
     fopt_allocator host_allocator;   /* for tables that the host reads */
     fopt_allocator device_allocator; /* for state, in memory of the device */
 
@@ -302,11 +310,12 @@ typedef struct fopt_config {
     int threads;  /* 0: as many as OpenMP gives the calling thread. When OpenMP cannot start a thread it ends the
                      process; a program that must survive that gives its own parallel_for, or 1 */
     fopt_parallel_for parallel_for; /* NULL: OpenMP, or the calling thread alone if built without it */
-    void *parallel_context;
+    void *parallel_context;         /* its first argument */
 } fopt_config;
 
 /* ---- an optimizer -------------------------------------------------------------------------------------------- */
 
+/* Tensors, their state, and how to update them; made by fopt_create(). */
 typedef struct fopt_optimizer fopt_optimizer;
 
 /* What fopt_create() would ask of the allocators, in bytes. */
@@ -358,16 +367,17 @@ FOPT_API fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double
 FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
 
 /* Writes zeros to every gradient that is not NULL. */
+
 FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream);
 
 /* One array as it lies in memory of the device. */
 typedef struct fopt_array {
     size_t size;
-    void *data;
-    size_t count; /* elements */
-    size_t bytes; /* of data */
-    fopt_format format;
-    float *absmax; /* FOPT_Q8: one for each tile, (count + 255) / 256 in all; otherwise NULL */
+    void *data;         /* its first element, or code */
+    size_t count;       /* elements */
+    size_t bytes;       /* of data */
+    fopt_format format; /* of the elements */
+    float *absmax;      /* FOPT_Q8: one for each tile, (count + 255) / 256 in all; otherwise NULL */
 } fopt_array;
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
