@@ -7,7 +7,7 @@
  *  - Every function that can fail returns a fopt_status. On anything but FOPT_OK, fopt_last_error() says in this
  *    thread in which call which argument, of which tensor or group, was wrong, and what its value was.
  *  - Everything is validated before the first byte is written: a refused call changes nothing.
- *  - The library never prints, exits, aborts or throws, and keeps no global mutable state.
+ *  - The library never prints, exits, aborts or throws, and keeps no global mutable state of its own.
  *  - All calls on one optimizer must be ordered by the caller. Different optimizers are independent and may be used
  *    from different threads at the same time.
  *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
