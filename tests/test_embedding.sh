@@ -9,7 +9,7 @@ needs=("${@:7}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$project/README.md" >"$work/example.c"
-expected=$(sed -n 's/^It prints `\(.*\)`\..*/\1/p' "$project/README.md")
+expected=$(sed -n '/^It prints `/ { s/^It prints `\(.*\)`\..*/\1/p; q }' "$project/README.md")
 cp "$work/example.c" "$work/example.cc"
 echo '#include "fusedopt.h"' >"$work/header.c"
 cp "$work/header.c" "$work/header.cc"
