@@ -1,0 +1,106 @@
+"""Trains a language model of 1.3 million parameters on real text, once with AdamW's state in f32 and once in q8, and
+compares the final losses.
+
+    bench/peers/run --help                                  # makes build/peers, once
+    build/peers/bin/python bench/peers/train_text.py
+
+The model reads 16 bytes and predicts the next: an embedding, two hidden layers, 256 outputs. PyTorch computes the
+gradients, fusedopt makes the steps; initial parameters and batches are the same for both formats. The text is that of
+Python's own help topics (pydoc_data.topics), some 700 kB of English, unless --text names a file; its last tenth is held
+out.
+"""
+
+import argparse
+import importlib
+import math
+import sys
+import time
+
+import torch
+
+import fusedopt
+
+CONTEXT, WIDTH, HIDDEN = 16, 64, 800
+
+
+def read_text(path):
+    if path:
+        with open(path, "rb") as file:
+            return file.read()
+    topics = importlib.import_module("pydoc_data.topics").topics
+    return "\n".join(topics[name] for name in sorted(topics)).encode()
+
+
+def make_model(seed):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Embedding(256, WIDTH),
+        torch.nn.Flatten(),
+        torch.nn.Linear(CONTEXT * WIDTH, HIDDEN),
+        torch.nn.GELU(),
+        torch.nn.Linear(HIDDEN, HIDDEN // 2),
+        torch.nn.GELU(),
+        torch.nn.Linear(HIDDEN // 2, 256),
+    )
+
+
+def loss_at(model, text, places):
+    windows = text[places[:, None] + torch.arange(CONTEXT + 1)]
+    return torch.nn.functional.cross_entropy(model(windows[:, :-1]), windows[:, -1])
+
+
+def held_out_loss(model, text, begin):
+    places = torch.arange(begin, len(text) - CONTEXT, 7)
+    with torch.no_grad():
+        return sum(float(loss_at(model, text, part)) * len(part) for part in places.split(4096)) / len(places)
+
+
+def train(state_format, text, options):
+    model = make_model(options.seed)
+    optimizer = fusedopt.TorchOptimizer(
+        model.parameters(), rule="adamw", lr=options.lr, weight_decay=0.01, state_format=state_format
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
+    generator = torch.Generator().manual_seed(options.seed)
+    begin = len(text) * 9 // 10
+    last, started = [], time.monotonic()
+    for step in range(options.steps):
+        places = torch.randint(begin - CONTEXT, (options.batch,), generator=generator)
+        loss = loss_at(model, text, places)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step >= options.steps * 9 // 10:
+            last.append(loss.item())
+        if sys.stderr.isatty() and step % 50 == 0:
+            print(f"\r{state_format} step {step} loss {loss.item():.4f}", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    parameters = sum(p.numel() for p in model.parameters())
+    return parameters, sum(last) / len(last), held_out_loss(model, text, begin), time.monotonic() - started
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", help="a file to learn instead")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    text = torch.frombuffer(bytearray(read_text(options.text)), dtype=torch.uint8).long()
+    print(f"{len(text)} bytes of text, {options.steps} steps of {options.batch}; uniform guessing: {math.log(256):.4f}")
+    print(f"{'state':<6} {'parameters':>10} {'training loss':>14} {'held-out loss':>14} {'seconds':>8}")
+    losses = {}
+    for state_format in ("f32", "q8"):
+        parameters, training, held_out, seconds = train(state_format, text, options)
+        losses[state_format] = training, held_out
+        print(f"{state_format:<6} {parameters:>10} {training:>14.4f} {held_out:>14.4f} {seconds:>8.0f}", flush=True)
+    (f32, f32_held_out), (q8, q8_held_out) = losses["f32"], losses["q8"]
+    print(f"q8 against f32: training {q8 / f32 - 1:+.2%}, held out {q8_held_out / f32_held_out - 1:+.2%}")
+    return 0 if q8 < 1.01 * f32 and q8_held_out < 1.01 * f32_held_out else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
