@@ -1,6 +1,7 @@
 #include "check.h"
 
 #include "../tests/oracle.h"
+#include "layout.h"
 #include "memory.h"
 #include "numbers.h"
 #include "options.h"
@@ -11,34 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the tensors --------------------------------------------------------------------------------------------- */
-
-enum { TILE = 256, STEPS = 3, SPECIAL_TENSORS = 9, MOST_TILES = 71 };
-
-/* Where a tensor lies in the arrays, in elements. */
-typedef struct place {
-    size_t begin, count;
-} place;
-
-/* One that keeps several threads busy, those that end at and around a tile's end, some that are not aligned to more
- * than an element, and small ones. Returns the size of the arrays: between the tensors there is room, whose bytes must
- * stay as they are. */
-static size_t lay_out(place *places, size_t tensors)
-{
-    static const int special[SPECIAL_TENSORS][2] = {
-        {70 * TILE + 57, 0}, {0, 0},        {1, 0},       {TILE - 1, 0}, {TILE, 0}, {TILE + 1, 0},
-        {3 * TILE + 8, 1},   {4 * TILE, 3}, {2 * TILE, 8}}; /* elements, and those by which the tensor is shifted */
-    size_t end = 0;
-    for (size_t i = 0; i < tensors; ++i) {
-        const size_t small = i - SPECIAL_TENSORS;
-        const size_t shift = i < SPECIAL_TENSORS ? (size_t)special[i][1] : small % 4;
-        places[i].begin = (end + 63) / 64 * 64 + shift;
-        places[i].count = i < SPECIAL_TENSORS ? (size_t)special[i][0] : 1 + small * 37 % 300;
-        end = places[i].begin + places[i].count + 1;
-    }
-    return end;
-}
-
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* A way to run on the device. On the CPU each instruction set is two: alone, and on several threads. */
@@ -47,15 +20,14 @@ typedef struct runner {
     int threads;
 } runner;
 
-enum { RUNNERS = 16, THREADS = 3 };
+enum { STEPS = 3, RUNNERS = 16, THREADS = 3 };
 
 struct check_bench {
     fopt_device device;
     runner runners[RUNNERS];
     size_t runner_count;
-    place *places;
-    fopt_tensor *descriptions; /* room for them */
-    size_t tensors, elements;
+    layout layout;
+    fopt_tensor *descriptions;                    /* room for them */
     unsigned char *want[STEPS + 1][JUDGE_ARRAYS]; /* the reference: at first, and after each step */
     unsigned char *grads[STEPS];
     unsigned char *got;           /* what came from the device */
@@ -84,15 +56,12 @@ check_bench *check_open(const char *command, fopt_device device, size_t small_te
     bool good = b;
     if (good) {
         b->device = device;
-        b->tensors = SPECIAL_TENSORS + small_tensors;
-        b->places = calloc(b->tensors, sizeof *b->places);
-        b->descriptions = calloc(b->tensors, sizeof *b->descriptions);
-        good = b->places && b->descriptions;
+        good = layout_new(small_tensors, &b->layout) &&
+               (b->descriptions = calloc(b->layout.tensors, sizeof *b->descriptions));
     }
     if (good) {
-        b->elements = lay_out(b->places, b->tensors);
         choose_runners(b);
-        const size_t bytes = b->elements * sizeof(float);
+        const size_t bytes = b->layout.elements * sizeof(float);
         for (size_t step = 0; step <= STEPS; ++step)
             for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
                 good = (b->want[step][array] = calloc(1, bytes)) && good;
@@ -121,7 +90,7 @@ void check_close(check_bench *b)
     for (size_t step = 0; step < STEPS; ++step)
         free(b->grads[step]);
     free(b->got);
-    free(b->places);
+    layout_free(&b->layout);
     free(b->descriptions);
     memory_free(b->device, b->param);
     memory_free(b->device, b->grad);
@@ -132,7 +101,7 @@ void check_close(check_bench *b)
 
 size_t check_tensors(const check_bench *b)
 {
-    return b->tensors;
+    return b->layout.tensors;
 }
 
 /* ---- data ---------------------------------------------------------------------------------------------------- */
@@ -144,9 +113,9 @@ enum { UNTOUCHED = 0xa5, ONE_IN = 8 /* numbers is adversarial */ };
 
 static void draw(const check_bench *b, data_kind kind, fopt_format format, unsigned char *array, splitmix *random)
 {
-    memset(array, UNTOUCHED, b->elements * sizeof(float));
-    for (size_t t = 0; t < b->tensors; ++t)
-        for (size_t i = b->places[t].begin; i < b->places[t].begin + b->places[t].count; ++i)
+    memset(array, UNTOUCHED, b->layout.elements * sizeof(float));
+    for (size_t t = 0; t < b->layout.tensors; ++t)
+        for (size_t i = b->layout.places[t].begin; i < b->layout.places[t].begin + b->layout.places[t].count; ++i)
             numbers_set(format, array, i,
                         kind == ADVERSARIAL && splitmix_next(random) % ONE_IN == 0 ? numbers_special(format, random)
                                                                                    : numbers_ordinary(format, random));
@@ -157,7 +126,7 @@ static void draw_all(check_bench *b, const check_case *what, data_kind kind)
     splitmix random = {what->seed};
     draw(b, kind, what->formats.param, b->want[0][JUDGE_PARAM], &random);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
-        memset(b->want[0][array], 0, b->elements * sizeof(float));
+        memset(b->want[0][array], 0, b->layout.elements * sizeof(float));
     for (size_t step = 0; step < STEPS; ++step)
         draw(b, kind, what->formats.grad, b->grads[step], &random);
 }
@@ -190,22 +159,23 @@ static const char *begin(session *s, runner how)
     const case_formats formats = s->what->formats;
     const fopt_config config = {
         .size = sizeof config, .device = s->device, .seed = s->what->seed, .isa = how.isa, .threads = how.threads};
-    for (size_t t = 0; t < b->tensors; ++t)
+    for (size_t t = 0; t < b->layout.tensors; ++t)
         b->descriptions[t] =
             (fopt_tensor){.size = sizeof *b->descriptions,
-                          .param = (char *)s->param + b->places[t].begin * numbers_bytes(formats.param),
-                          .grad = (char *)s->grad + b->places[t].begin * numbers_bytes(formats.grad),
-                          .count = b->places[t].count,
+                          .param = (char *)s->param + b->layout.places[t].begin * numbers_bytes(formats.param),
+                          .grad = (char *)s->grad + b->layout.places[t].begin * numbers_bytes(formats.grad),
+                          .count = b->layout.places[t].count,
                           .param_format = formats.param,
                           .grad_format = formats.grad};
-    const char *wrong =
-        copied(memory_write(s->device, s->param, b->want[0][JUDGE_PARAM], b->elements * numbers_bytes(formats.param)));
-    return wrong ? wrong : done(fopt_create(&config, &s->what->group, 1, b->descriptions, b->tensors, &s->optimizer));
+    const char *wrong = copied(
+        memory_write(s->device, s->param, b->want[0][JUDGE_PARAM], b->layout.elements * numbers_bytes(formats.param)));
+    return wrong ? wrong
+                 : done(fopt_create(&config, &s->what->group, 1, b->descriptions, b->layout.tensors, &s->optimizer));
 }
 
 static const char *make_step(session *s, size_t step)
 {
-    const size_t bytes = s->bench->elements * numbers_bytes(s->what->formats.grad);
+    const size_t bytes = s->bench->layout.elements * numbers_bytes(s->what->formats.grad);
     const char *wrong = copied(memory_write(s->device, s->grad, s->bench->grads[step], bytes));
     return wrong ? wrong : done(fopt_step(s->optimizer, NULL, memory_queue(s->device)));
 }
@@ -220,42 +190,23 @@ bool check_keeps(const fopt_group *group, size_t array)
     return array == JUDGE_PARAM || oracle_keeps(group, (fopt_state_kind)(array - JUDGE_STATES));
 }
 
-/* Behind the codes of a quantized array, in memory for as many floats: absmax, as in judge.h. */
-static float *absmax_in(const check_bench *b, unsigned char *array)
-{
-    return (float *)(void *)(array + (b->elements + sizeof(float) - 1) / sizeof(float) * sizeof(float));
-}
-
-static size_t absmax_count(const check_bench *b)
-{
-    return b->elements / 64 + 1;
-}
-
-static const char *read_absmax(const session *s, size_t tensor, const float *from, float *to)
-{
-    const place p = s->bench->places[tensor];
-    float tiles[MOST_TILES];
-    const char *wrong = copied(memory_read(s->device, tiles, from, (p.count + TILE - 1) / TILE * sizeof *tiles));
-    for (size_t i = 0; i < p.count && !wrong; i += TILE)
-        to[(p.begin + i) / 64] = tiles[i / TILE];
-    return wrong;
-}
-
 static const char *read_array(const session *s, size_t array, unsigned char *to)
 {
     const check_bench *b = s->bench;
-    const size_t bytes = numbers_bytes(format_of(s->what, array));
+    const fopt_format format = format_of(s->what, array);
+    const size_t bytes = numbers_bytes(format);
     if (array == JUDGE_PARAM)
-        return copied(memory_read(s->device, to, s->param, b->elements * bytes));
+        return copied(memory_read(s->device, to, s->param, b->layout.elements * bytes));
     const char *wrong = NULL;
-    memset(to, 0, b->elements * sizeof(float));
-    for (size_t t = 0; t < b->tensors && !wrong; ++t) {
+    memset(to, 0, b->layout.elements * sizeof(float));
+    for (size_t t = 0; t < b->layout.tensors && !wrong; ++t) {
         fopt_array view = {.size = sizeof view};
         wrong = done(fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view));
         if (!wrong && view.data)
-            wrong = copied(memory_read(s->device, to + b->places[t].begin * bytes, view.data, view.bytes));
-        if (!wrong && view.absmax)
-            wrong = read_absmax(s, t, view.absmax, absmax_in(b, to));
+            wrong = copied(
+                memory_read(s->device, to + b->layout.places[t].begin * bytes, view.data, view.bytes) &&
+                (format != FOPT_Q8 || memory_read(s->device, layout_absmax(&b->layout, to) + b->layout.places[t].tile,
+                                                  view.absmax, b->layout.places[t].tiles * sizeof(float))));
     }
     return wrong;
 }
@@ -277,29 +228,23 @@ static void plant(const scene *s, bool in_reference, size_t step, size_t array, 
     const check_fault *fault = s->fault;
     if (!fault || fault->in_reference != in_reference || fault->array != array || step != STEPS || s->data != ORDINARY)
         return;
-    fopt_format format = format_of(s->what, array);
-    size_t element = s->bench->places[0].begin + s->bench->places[0].count / 2;
-    if (fault->in_absmax) {
-        data = (unsigned char *)absmax_in(s->bench, data);
-        element = s->bench->places[0].begin / 64;
-        format = FOPT_F32;
-    }
+    const fopt_format format = fault->absmax ? FOPT_F32 : format_of(s->what, array);
+    const size_t element = fault->absmax ? 1 : s->bench->layout.places[0].begin + s->bench->layout.places[0].count / 2;
     const uint32_t units = !in_reference ? 1 : format == FOPT_F32 ? 1u << 16 : 4;
-    numbers_set(format, data, element, numbers_get(format, data, element) + units);
+    void *to = fault->absmax ? (void *)layout_absmax(&s->bench->layout, data) : data;
+    numbers_set(format, to, element, numbers_get(format, to, element) + units);
 }
 
 /* Says what is wrong, if nothing was before. */
 static void note(const scene *s, size_t array, size_t step, size_t element, const char *wrong)
 {
     const check_bench *b = s->bench;
-    size_t t = b->tensors - 1;
-    while (t > 0 && b->places[t].begin > element)
-        t--;
+    const size_t t = layout_tensor_of(&b->layout, element);
     if (s->result->message[0] == '\0')
         snprintf(s->result->message, sizeof s->result->message,
                  "%s of tensor %zu (%zu elements), element %zu, %s data, step %zu: %s",
-                 judge_array_name(s->what->group.rule, array), t, b->places[t].count, element - b->places[t].begin,
-                 data_names[s->data], step, wrong);
+                 judge_array_name(s->what->group.rule, array), t, b->layout.places[t].count,
+                 element - b->layout.places[t].begin, data_names[s->data], step, wrong);
 }
 
 /* What the oracle says of step number `step`, from 1, of the reference. */
@@ -312,14 +257,16 @@ static void ask_oracle(const scene *s, size_t step)
         before.data[array] = kept ? b->want[step - 1][array] : NULL;
         after.data[array] = kept ? b->want[step][array] : NULL;
         before.formats[array] = after.formats[array] = format_of(s->what, array);
-        before.absmax[array] = kept ? absmax_in(b, before.data[array]) : NULL;
-        after.absmax[array] = kept ? absmax_in(b, after.data[array]) : NULL;
     }
     judge_error worst[JUDGE_ARRAYS] = {0};
-    for (size_t t = 0; t < b->tensors; ++t) {
+    for (size_t t = 0; t < b->layout.tensors; ++t) {
+        for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array) {
+            before.absmax[array] = layout_absmax(&b->layout, b->want[step - 1][array]) + b->layout.places[t].tile;
+            after.absmax[array] = layout_absmax(&b->layout, b->want[step][array]) + b->layout.places[t].tile;
+        }
         judge_step(&s->what->group, (int64_t)step, &before, s->what->formats.grad, b->grads[step - 1], &after,
-                   b->places[t].begin, b->places[t].begin + b->places[t].count, worst);
-        s->result->elements += b->places[t].count;
+                   b->layout.places[t].begin, b->layout.places[t].begin + b->layout.places[t].count, worst);
+        s->result->elements += b->layout.places[t].count;
     }
     for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
         double *most = array == JUDGE_PARAM ? &s->result->param_ulps : &s->result->state_ulps;
@@ -352,33 +299,39 @@ static const char *run_reference(const scene *s)
     return wrong;
 }
 
-/* `stride`: the elements of the case that one of these stands for. */
-static void compare_bits(const scene *s, runner how, size_t step, size_t array, fopt_format format, const void *got,
-                         const void *want, size_t count, size_t stride)
+static void compare_absmax(const scene *s, size_t step, size_t array)
 {
-    size_t at;
-    const uint64_t differing = judge_bits(format, got, want, count, &at);
+    check_bench *b = s->bench;
+    size_t tile;
+    const uint64_t differing = judge_bits(FOPT_F32, layout_absmax(&b->layout, b->got),
+                                          layout_absmax(&b->layout, b->want[step][array]), b->layout.tiles, &tile);
     if (differing == 0)
         return;
-    char wrong[160], where[40] = "the device";
-    if (s->bench->device.kind == FOPT_CPU)
-        snprintf(where, sizeof where, "%s with %d thread%s", fopt_isa_name(how.isa), how.threads,
-                 how.threads > 1 ? "s" : "");
-    snprintf(wrong, sizeof wrong, "%s%s gives 0x%0*x, the portable code 0x%0*x", stride > 1 ? "absmax: " : "", where,
-             (int)(2 * numbers_bytes(format)), (unsigned)numbers_get(format, got, at), (int)(2 * numbers_bytes(format)),
-             (unsigned)numbers_get(format, want, at));
-    note(s, array, step, at * stride, wrong);
+    const place *p = &b->layout.places[layout_tensor_of_tile(&b->layout, tile)];
+    note(s, array, step, p->begin + (tile - p->tile) * LAYOUT_TILE, "another absmax of the tile");
     s->result->differing_bits += differing;
 }
 
 static void compare_array(const scene *s, runner how, size_t step, size_t array)
 {
-    check_bench *b = s->bench;
+    const check_bench *b = s->bench;
     const fopt_format format = format_of(s->what, array);
-    unsigned char *want = b->want[step][array];
-    compare_bits(s, how, step, array, format, b->got, want, b->elements, 1);
+    const unsigned char *want = b->want[step][array];
+    size_t element;
+    const uint64_t differing = judge_bits(format, b->got, want, b->layout.elements, &element);
     if (format == FOPT_Q8)
-        compare_bits(s, how, step, array, FOPT_F32, absmax_in(b, b->got), absmax_in(b, want), absmax_count(b), 64);
+        compare_absmax(s, step, array);
+    if (differing == 0)
+        return;
+    char wrong[160], where[40] = "the device";
+    if (b->device.kind == FOPT_CPU)
+        snprintf(where, sizeof where, "%s with %d thread%s", fopt_isa_name(how.isa), how.threads,
+                 how.threads > 1 ? "s" : "");
+    snprintf(wrong, sizeof wrong, "%s gives 0x%0*x, the portable code 0x%0*x", where, (int)(2 * numbers_bytes(format)),
+             (unsigned)numbers_get(format, b->got, element), (int)(2 * numbers_bytes(format)),
+             (unsigned)numbers_get(format, want, element));
+    note(s, array, step, element, wrong);
+    s->result->differing_bits += differing;
 }
 
 static const char *run_device(const scene *s, runner how)

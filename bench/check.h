@@ -20,8 +20,8 @@ typedef struct check_case {
 /* A fault to plant in an array after the last step, to see whether it is found: one unit in the last place of the
  * device's result, or, in the reference that the oracle judges, one too large for its bounds. */
 typedef struct check_fault {
-    size_t array;   /* as in judge.h */
-    bool in_absmax; /* of that array, which is quantized; otherwise in an element */
+    size_t array; /* as in judge.h */
+    bool absmax;  /* of FOPT_Q8, instead of a code */
     bool in_reference;
 } check_fault;
 

@@ -51,40 +51,41 @@ static double unexplained_ulps(fopt_format format, bool stochastic, double got, 
                        format == FOPT_F16 ? 65504 : (double)FLT_MAX);
 }
 
-static bool is_second(size_t array)
+/* As the error of a moment that stands for itself, but for the code of a tile's element: half of how much nearer
+ * another value is. "A positive moment of those without sign" is never zero. */
+static double code_ulps(bool has_sign, uint32_t code, double want, double magnitude, double absmax)
+{
+    if (!has_sign && code == 0)
+        return want < (double)FLT_MIN ? 0 : (double)INFINITY;
+    double nearest = (double)INFINITY;
+    if (code > (has_sign ? 0 : 1))
+        nearest = fabs(want - q8_value(has_sign, code - 1) * absmax);
+    if (code < 255)
+        nearest = fmin(nearest, fabs(want - q8_value(has_sign, code + 1) * absmax));
+    const double excess = fabs(want - q8_value(has_sign, code) * absmax) - nearest;
+    return excess <= 0 ? 0 : oracle_ulps(excess / 2, 0, fmax(magnitude, absmax), (double)FLT_MAX);
+}
+
+static bool is_square(size_t array)
 {
     return array == JUDGE_STATES + FOPT_SECOND_MOMENT || array == JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
 }
 
-static bool has_sign(size_t array)
+static void note_worst(double ulps, size_t element, double got, double want, judge_error *worst)
 {
-    return q8_has_sign((fopt_state_kind)(array - JUDGE_STATES));
+    if (ulps > worst->ulps)
+        *worst = (judge_error){ulps, element, got, want};
 }
 
-/* The absmax of the tile of element i, of a tensor that begins at `begin`. */
-static double absmax_of(const judge_arrays *arrays, size_t array, size_t begin, size_t i)
-{
-    return (double)arrays->absmax[array][(begin + (i - begin) / TILE * TILE) / 64];
-}
-
-static double value_of(const judge_arrays *arrays, size_t array, size_t begin, size_t i)
+/* What an element of an array stands for. `begin` is the tensor's first. */
+static double value_of(const judge_arrays *arrays, size_t array, size_t begin, size_t element)
 {
     const fopt_format format = arrays->formats[array];
-    const uint32_t bits = numbers_get(format, arrays->data[array], i);
-    return format == FOPT_Q8 ? q8_value(has_sign(array), bits) * absmax_of(arrays, array, begin, i)
-                             : numbers_value(format, bits);
-}
-
-/* What is computed in single precision is then stored as the nearest value of the map, in place of which the next may
- * be where the error of the one decides. */
-static double quantized_ulps(size_t array, double got, double want, double magnitude, double absmax)
-{
-    const double rounding = q8_half_gap(has_sign(array), want, absmax) + 2 * (double)FLT_EPSILON * absmax;
-    if (!isfinite(absmax) || (is_second(array) && want >= 2 * (double)FLT_MIN && got == 0))
-        return (double)INFINITY;
-    if (fabs(got - want) <= rounding)
-        return 0;
-    return oracle_ulps(got, want + copysign(rounding, got - want), fmax(magnitude, absmax), (double)FLT_MAX);
+    const uint32_t bits = numbers_get(format, arrays->data[array], element);
+    if (format != FOPT_Q8)
+        return numbers_value(format, bits);
+    const double value = q8_value(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)), bits);
+    return (double)(float)(value * (double)arrays->absmax[array][(element - begin) / TILE]);
 }
 
 static void judge_one(const judge_arrays *after, size_t array, size_t begin, size_t element, double want,
@@ -93,18 +94,16 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
     const fopt_format format = after->formats[array];
     const double got = value_of(after, array, begin, element);
     double ulps;
-    /* "A second moment that would overflow stays at the largest finite value of its format." */
-    if (array != JUDGE_PARAM && is_second(array) && isfinite(want))
-        want = fmin(want, numbers_largest(format == FOPT_Q8 ? FOPT_F32 : format));
     if (format == FOPT_Q8)
-        ulps = quantized_ulps(array, got, want, magnitude, absmax_of(after, array, begin, element));
+        ulps = code_ulps(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)),
+                         numbers_get(format, after->data[array], element), want, magnitude,
+                         (double)after->absmax[array][(element - begin) / TILE]);
     else
         ulps = unexplained_ulps(format, array == JUDGE_STATES + FOPT_SECOND_MOMENT, got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
     if (array != JUDGE_PARAM && format != FOPT_Q8 && fpclassify((float)got) == FP_SUBNORMAL)
         ulps = (double)INFINITY;
-    if (ulps > worst->ulps)
-        *worst = (judge_error){ulps, element, got, want};
+    note_worst(ulps, element, got, want, worst);
 }
 
 /* Whether sums of such numbers may overflow. */
@@ -115,84 +114,94 @@ static bool is_huge(double value)
 
 /* Reads an element. Returns whether anything is promised of it: nothing is where sums overflow, except that second
  * moments do not. */
-static bool read_element(const judge_arrays *before, size_t begin, size_t i, oracle_element *element)
+static bool read_element(const judge_arrays *before, size_t begin, size_t i, double values[JUDGE_ARRAYS])
 {
-    double values[JUDGE_ARRAYS] = {0};
     bool promised = true;
     for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
-        if (!before->data[array])
-            continue;
-        values[array] = value_of(before, array, begin, i);
-        promised = promised && ((array != JUDGE_PARAM && is_second(array)) || !is_huge(values[array]));
+        values[array] = before->data[array] ? value_of(before, array, begin, i) : 0;
+        promised = promised && (is_square(array) || !is_huge(values[array]));
     }
-    element->param = values[JUDGE_PARAM];
-    memcpy(element->state, values + JUDGE_STATES, sizeof element->state);
     return promised;
 }
 
+/* What the oracle wants of an element, by array. */
+typedef struct expectation {
+    double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
+} expectation;
+
 /* "In a group with such a moment, an element whose gradient or new moment is NaN or infinite stays as it was." */
-static void contain(const judge_arrays *before, const oracle_element *old, double gradient, oracle_result *want)
+static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind) {
-        if (!before->data[JUDGE_STATES + kind])
-            continue;
-        quantized |= before->formats[JUDGE_STATES + kind] == FOPT_Q8;
-        finite = finite && isfinite(want->after.state[kind]);
-    }
-    if (quantized && !finite)
-        *want = (oracle_result){*old, *old};
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+        if (after->data[array]) {
+            quantized = quantized || after->formats[array] == FOPT_Q8;
+            finite = finite && isfinite(e->want[array]);
+        }
+    return quantized && !finite;
 }
 
-/* The largest new moment of a tile so far, and what its computation met. */
-typedef struct judge_tile {
-    double most, magnitude;
-} judge_tile;
-
-static void judge_tiles(const judge_arrays *after, size_t begin, size_t i, bool last, const oracle_result *want,
-                        judge_tile tiles[FOPT_STATE_KINDS], judge_error worst[JUDGE_ARRAYS])
+static expectation ask(const fopt_group *group, int64_t step, const double before[JUDGE_ARRAYS], double gradient,
+                       const judge_arrays *after)
 {
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind) {
-        const size_t array = JUDGE_STATES + kind;
-        judge_tile *tile = &tiles[kind];
+    oracle_element element = {.param = before[JUDGE_PARAM]};
+    memcpy(element.state, before + JUDGE_STATES, sizeof element.state);
+    const oracle_result result = oracle_step(group, step, element, gradient);
+    expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
+    memcpy(e.want + JUDGE_STATES, result.after.state, sizeof element.state);
+    memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, sizeof element.state);
+    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) /* "stays at the largest finite value of its format" */
+        if (is_square(array) && isfinite(e.want[array]))
+            e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));
+    if (stays(after, &e, gradient))
+        for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+            e.want[array] = before[array];
+            e.magnitude[array] = fabs(before[array]);
+        }
+    return e;
+}
+
+/* The largest moments of the tile that is gone through. */
+typedef struct tile {
+    double most[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
+    bool whole; /* something is promised of all its elements */
+} tile;
+
+static void judge_tile(const judge_arrays *after, const tile *t, size_t number, size_t element,
+                       judge_error worst[JUDGE_ARRAYS])
+{
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array) {
         if (!after->data[array] || after->formats[array] != FOPT_Q8)
             continue;
-        tile->most = fmax(tile->most, fmin(fabs(want->after.state[kind]), (double)FLT_MAX));
-        tile->magnitude = fmax(tile->magnitude, fabs(want->magnitude.state[kind]));
-        if (!last)
-            continue;
-        const double got = absmax_of(after, array, begin, i);
-        const double ulps = oracle_ulps(got, tile->most, tile->magnitude, (double)FLT_MAX);
-        if (ulps > worst[array].ulps)
-            worst[array] = (judge_error){ulps, i, got, tile->most};
-        *tile = (judge_tile){0, 0};
+        const double got = (double)after->absmax[array][number];
+        if (t->whole || !(got >= t->most[array]))
+            note_worst(oracle_ulps(got, t->most[array], t->magnitude[array], (double)FLT_MAX), element, got,
+                       t->most[array], &worst[array]);
     }
 }
 
 void judge_step(const fopt_group *group, int64_t step, const judge_arrays *before, fopt_format grad_format,
                 const void *grad, const judge_arrays *after, size_t begin, size_t end, judge_error worst[JUDGE_ARRAYS])
 {
-    judge_tile tiles[FOPT_STATE_KINDS] = {{0, 0}};
-    bool promised = true; /* something of all elements of the tile */
+    tile t = {.whole = true};
     for (size_t i = begin; i < end; ++i) {
-        oracle_element element;
+        double values[JUDGE_ARRAYS];
         const double gradient = numbers_value(grad_format, numbers_get(grad_format, grad, i));
-        const bool last = i + 1 == end || (i + 1 - begin) % TILE == 0;
-        const bool good = read_element(before, begin, i, &element) && !is_huge(gradient);
-        oracle_result want = oracle_step(group, step, element, gradient);
-        contain(before, &element, gradient, &want);
-        promised = promised && good;
-        judge_tiles(after, begin, i, last && promised, &want, tiles, worst);
-        if (last) {
-            memset(tiles, 0, sizeof tiles);
-            promised = true;
+        const bool promised = read_element(before, begin, i, values) && !is_huge(gradient);
+        if (promised) {
+            const expectation e = ask(group, step, values, gradient, after);
+            for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+                if (!after->data[array])
+                    continue;
+                judge_one(after, array, begin, i, e.want[array], e.magnitude[array], &worst[array]);
+                t.most[array] = fmax(t.most[array], fabs(e.want[array]));
+                t.magnitude[array] = fmax(t.magnitude[array], e.magnitude[array]);
+            }
         }
-        if (!good)
-            continue;
-        judge_one(after, JUDGE_PARAM, begin, i, want.after.param, want.magnitude.param, &worst[JUDGE_PARAM]);
-        for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind)
-            if (after->data[JUDGE_STATES + kind])
-                judge_one(after, JUDGE_STATES + kind, begin, i, want.after.state[kind], want.magnitude.state[kind],
-                          &worst[JUDGE_STATES + kind]);
+        t.whole = t.whole && promised;
+        if ((i + 1 - begin) % TILE == 0 || i + 1 == end) {
+            judge_tile(after, &t, (i - begin) / TILE, i, worst);
+            t = (tile){.whole = true};
+        }
     }
 }

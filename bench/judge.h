@@ -14,7 +14,7 @@ enum { JUDGE_PARAM, JUDGE_STATES, JUDGE_ARRAYS = JUDGE_STATES + FOPT_STATE_KINDS
 typedef struct judge_arrays {
     unsigned char *data[JUDGE_ARRAYS]; /* NULL: the rule keeps no such moment */
     fopt_format formats[JUDGE_ARRAYS];
-    const float *absmax[JUDGE_ARRAYS]; /* FOPT_Q8: of the tile that begins at element i in place i / 64 */
+    float *absmax[JUDGE_ARRAYS]; /* FOPT_Q8: from the tile on in which the elements to judge begin */
 } judge_arrays;
 
 const char *judge_array_name(fopt_rule rule, size_t array);
@@ -25,7 +25,8 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
 
 /* Errors are counted in ULPs of single precision of the largest magnitude that a result's computation meets (oracle.h):
  * what a rounding at each operation can explain. Half a unit of a 16-bit format comes on top, and a whole one where it
- * rounds stochastically; of FOPT_Q8 the distance to the nearest value of its map, and that absmax is computed too. */
+ * rounds stochastically. A code of FOPT_Q8 is as wrong as the number, or its tile's absmax, would have to be for no
+ * other code to be nearer. */
 #define JUDGE_PARAM_ULPS 4.0
 #define JUDGE_STATE_ULPS 3.0
 
@@ -35,8 +36,8 @@ typedef struct judge_error {
     double got, want;
 } judge_error;
 
-/* The worst error in each array of elements begin to end - 1 after step number `step`. Elements with finite numbers
- * above FLT_MAX / 4 are left out: their sums may overflow, and fusedopt.h promises nothing of such. */
+/* The worst error in each array of elements begin to end - 1, a tensor's, after step number `step`. Elements with
+ * finite numbers above FLT_MAX / 4 are left out: their sums may overflow, and fusedopt.h promises nothing of such. */
 void judge_step(const fopt_group *group, int64_t step, const judge_arrays *before, fopt_format grad_format,
                 const void *grad, const judge_arrays *after, size_t begin, size_t end, judge_error worst[JUDGE_ARRAYS]);
 

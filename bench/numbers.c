@@ -76,6 +76,8 @@ double numbers_value(fopt_format format, uint32_t bits)
 
 double numbers_largest(fopt_format format)
 {
+    if (format == FOPT_Q8) /* an absmax is single precision */
+        format = FOPT_F32;
     return numbers_value(format, infinity_bits(format) - 1);
 }
 

@@ -14,7 +14,7 @@ size_t numbers_bytes(fopt_format format);
 uint32_t numbers_get(fopt_format format, const void *array, size_t index);
 void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits);
 
-/* What bits stand for. */
+/* What bits stand for; not FOPT_Q8's, which stand for parts of a tile's absmax. */
 double numbers_value(fopt_format format, uint32_t bits);
 
 /* The largest finite number. */

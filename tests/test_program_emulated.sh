@@ -29,12 +29,12 @@ run info
 [ "$status" -eq 0 ] && grep -q '^cuda 0: ' "$dir/out"
 report $? "info shows the device"
 
-for number in 0 701 1403 2105 2807; do
+for number in 0 1019 2010 3020 4231; do
     run verify --device cuda --case $number
     [ "$status" -eq 0 ] && [ "$(grep -c ' 0 .* ok$' "$dir/out")" -eq 1 ]
     report $? "verify --device cuda --case $number finds nothing wrong"
 done
-run verify --device cuda --self-test --case 2807
+run verify --device cuda --self-test --case 4231
 [ "$status" -eq 0 ] && grep -qE '^([0-9]+) faults planted, \1 found$' "$dir/out"
 report $? "verify --device cuda finds every fault that it plants"
 

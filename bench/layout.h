@@ -1,0 +1,34 @@
+/* Where the tensors of a check lie in its arrays. */
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { LAYOUT_TILE = 256 };
+
+/* One tensor's elements, and its tiles among those of all tensors. */
+typedef struct place {
+    size_t begin, count, tile, tiles;
+} place;
+
+typedef struct layout {
+    place *places;
+    size_t tensors;
+    size_t elements; /* of an array: between the tensors there is room, whose bytes must stay as they are */
+    size_t tiles;
+} layout;
+
+/* Nine tensors of sizes and places chosen to be difficult, and so many small ones. Returns false if memory is lacking.
+ */
+bool layout_new(size_t small_tensors, layout *made);
+void layout_free(layout *made);
+
+/* Where an array of FOPT_Q8 has its absmax, one a tile: behind its codes, which leave three bytes an element. */
+float *layout_absmax(const layout *made, unsigned char *array);
+
+/* Which tensor an element, or the room behind it, belongs to; or a tile. */
+size_t layout_tensor_of(const layout *made, size_t element);
+size_t layout_tensor_of_tile(const layout *made, size_t tile);
+
+#endif
