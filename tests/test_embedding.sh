@@ -2,7 +2,7 @@
 # The header and the README's example as an engine would use them: each language and compiler, both libraries; by a line
 # of cc, installed and moved elsewhere with find_package and pkg-config, and by add_subdirectory.
 # Arguments: the project's folder, its build folder, the static library, the shared library, the folder of CUDA's
-# headers and that of its libraries ("" without CUDA), what the static library needs to be linked with.
+# headers and that of its libraries ("none" without CUDA), what the static library needs to be linked with.
 set -u
 project=$1 build=$2 static=$3 shared=$4 cuda_include=$5 cuda_lib=$6 number=0 failed=0
 needs=("${@:7}")
@@ -169,7 +169,7 @@ report $? "the README's example: add_subdirectory, which leaves nothing behind"
 # ---- beside CUDA's runtime ----
 
 # The example needs none of it; these use the one that is linked statically, a shared one, or both.
-if [ -z "$cuda_include" ]; then
+if [ "$cuda_include" = none ]; then
     skip "beside CUDA's runtime" "the library is built without CUDA"
     finish
 fi
