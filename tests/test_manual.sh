@@ -22,7 +22,7 @@ report() { # number, text, the problems
     fi
 }
 
-output=$(FUSEDOPT_MANUAL=$work doxygen cmake/Doxyfile 2>&1) || output="${output:-doxygen failed}"
+output=$(FUSEDOPT_MANUAL=$work doxygen host/package/Doxyfile 2>&1) || output="${output:-doxygen failed}"
 report 1 "the manual is built without a warning" "$output"
 
 # As the compiler sees it, so that nothing hangs on how Doxygen reads the header.

@@ -28,8 +28,8 @@ string(STRIP "${libs_private}" libs_private)
 file(RELATIVE_PATH prefix_from_pkgconfig "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" prefix_from_pkgconfig "${prefix_from_pkgconfig}")
 
-configure_file(cmake/fusedopt.pc.in fusedopt.pc @ONLY)
-configure_file(cmake/fusedopt-config.cmake.in fusedopt-config.cmake @ONLY)
+configure_file(host/package/fusedopt.pc.in fusedopt.pc @ONLY)
+configure_file(host/package/fusedopt-config.cmake.in fusedopt-config.cmake @ONLY)
 write_basic_package_version_file(fusedopt-config-version.cmake COMPATIBILITY SameMajorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt-config.cmake ${PROJECT_BINARY_DIR}/fusedopt-config-version.cmake
