@@ -181,7 +181,7 @@ def errors():
     refused(fusedopt.Error, "tensor 0 'layer.weight': grad is 0x*overlaps the param of tensor 0", create,
             [{**group, "grads": [w]}])
     refused(TypeError, "sgd has no option 'betas'; it has lr,", create, [w], rule="sgd", betas=(0, 0))
-    refused(ValueError, "rule is 'lion', must be one of sgd,", create, [w], rule="lion")
+    refused(ValueError, "rule is 'sdg', must be one of sgd,", create, [w], rule="sdg")
     refused(ValueError, "state_format has 'exp_avg': 'f8'", create, [w], state_format={"exp_avg": "f8"})
     refused(ValueError, "state_format has 'square_avg'", create, [w], state_format={"square_avg": "f32"})
     refused(fusedopt.Error, "group 0: state_format of exp_avg is f16", create, [w], state_format="f16")
