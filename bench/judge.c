@@ -129,14 +129,15 @@ typedef struct expectation {
     double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
 } expectation;
 
-/* "In a group with such a moment, an element whose gradient or new moment is NaN or infinite stays as it was." */
+/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
+ * second moment overflows." */
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
         if (after->data[array]) {
             quantized = quantized || after->formats[array] == FOPT_Q8;
-            finite = finite && isfinite(e->want[array]);
+            finite = finite && isfinite(e->want[array]) && (!is_square(array) || e->want[array] < (double)FLT_MAX);
         }
     return quantized && !finite;
 }

@@ -32,7 +32,6 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
             return status;
     }
     alone->record.state[kind] = array.data;
-    alone->absmax[kind] = array.absmax;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array", label,
                            array.data, rule->name);
@@ -47,7 +46,10 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s", label, name,
                            (int)array.format, fopt_format_name(group->value.state_format[kind]));
     fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, label);
-    return status ? status : check_absmax(&array, name, label);
+    if (!status)
+        status = check_absmax(&array, name, label);
+    alone->absmax[kind] = array.absmax;
+    return status;
 }
 
 static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_alone *alone,

@@ -11,9 +11,9 @@
  *  - All calls on one optimizer must be ordered by the caller. Different optimizers are independent and may be used
  *    from different threads at the same time.
  *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
- * compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields are
- * only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid defaults
- * everywhere but in fopt_group, which fopt_group_init() fills.
+ *    compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields
+ * are only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid
+ * defaults everywhere but in fopt_group, which fopt_group_init() fills.
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
@@ -24,11 +24,11 @@
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
  *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moving average finite (a sum like momentum's buffer may
- *  overflow). A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch;
- *  other elements are untouched.
+ *  overflow). A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch,
+ *  unless a moment is FOPT_Q8; other elements are untouched.
  *  Moments below FLT_MIN are zero, so that an eps below 1e-16 no longer bounds the step where gradients are below
- * 1e-17. FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19
- * once, its steps are as large as lr * g / eps.
+ *  1e-17. FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19
+ *  once, its steps are as large as lr * g / eps.
  *
  * Streams (CUDA)
  *  fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and fopt_update()
@@ -209,9 +209,16 @@ typedef enum fopt_format {
  *  - The parameter is updated from the new moments before they are quantized.
  *  - Each is stored as the map's value nearest to it times 1 / absmax, a tie as the even code; but a positive moment of
  *    those without sign never as zero, since beside a first moment that is not zero it would divide by eps.
- *  - In a group with such a moment, an element whose gradient or new moment is NaN or infinite stays as it was, its
- *    parameter and all its moments, so that it does not spoil its tile.
- *  - What is below 2e-7 (first moments: 3e-7) of its tile's absmax is rounded to zero or to the smallest value.
+ *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
+ *    second moment overflows, so that it does not spoil its tile: its parameter, and its moments up to being quantized
+ *    again.
+ *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
+ *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x
+ * for good, and makes their steps small.
+ *  - Averages freeze, as with bf16, where one step changes them by less than half the distance of two values: after a
+ *    gradient a thousand times as large as the others of its tile, steps of 14 to 20 * lr were seen for thousands of
+ * steps with beta2 0.999, and a first moment whose gradient stays zero keeps some 0.2 % of its tile's absmax. Tensors
+ *    with such gradients (embeddings) are better off with FOPT_F32 or FOPT_BF16.
  */
 
 /* The state arrays that a rule may keep, and PyTorch's names for them. */

@@ -58,11 +58,6 @@ FOPT_FN uint32_t fopt_i_mask(bool condition)
     return condition ? 0xffffffffu : 0u;
 }
 
-FOPT_FN bool fopt_i_is_finite(float x)
-{
-    return fabsf(x) <= FLT_MAX;
-}
-
 /* base^exponent by squaring, for exponent >= 0: multiplications alone, so the same on every machine. */
 FOPT_FN double fopt_i_power(double base, int64_t exponent)
 {

@@ -244,6 +244,62 @@ Test(q8, elements_that_are_not_finite_stay)
     }
 }
 
+/* A finite gradient whose square is not, and an infinite parameter that decays into its gradient, neither of which may
+ * become the scale of 255 others. */
+Test(q8, what_overflows_stays)
+{
+    static tensor t, clean;
+    for (size_t index = 0; index < case_count(); index++) {
+        char name[CASE_NAME_SIZE];
+        fopt_group group;
+        if (!is_quantized(index, &group) || !oracle_keeps(&group, FOPT_SECOND_MOMENT))
+            continue;
+        case_name(&group, name);
+        now_running("%s seed=%zu", name, index);
+        memset(&t, 0, sizeof t);
+        fill_random(FOPT_F32, t.param, COUNT, index, 0);
+        fill_random(FOPT_F32, t.grad, COUNT, index + 1, 0);
+        clean = t;
+        const bool decays = group.weight_decay > 0 && !(group.flags & FOPT_DECOUPLED_DECAY);
+        t.grad[3] = 2e19f;
+        t.param[300] = decays ? INFINITY : t.param[300];
+        const float before = t.param[3];
+        for (int64_t step = 1; step <= 3; step++) {
+            update(&group, FOPT_ISA_AUTO, &t, step);
+            update(&group, FOPT_ISA_AUTO, &clean, step);
+        }
+        cr_expect_eq(t.param[3], before, "%s: param has changed", what_runs());
+        cr_expect_eq(isinf(t.param[300]), decays, "%s", what_runs());
+        const fopt_array m = moments(&t, FOPT_SECOND_MOMENT);
+        for (size_t tile = 0; tile < TILES; tile++)
+            cr_expect_lt(m.absmax[tile], 1e6f, "%s: absmax of tile %zu is %a", what_runs(), tile,
+                         (double)m.absmax[tile]);
+    }
+}
+
+/* Steps without end whose gradients are NaN: the moments shrink until nothing is left of them, and never to a NaN. */
+Test(q8, absmax_may_vanish)
+{
+    static tensor t;
+    fopt_group group;
+    expect_ok(fopt_group_init(&group, sizeof group, FOPT_ADAM));
+    group.state_format[FOPT_FIRST_MOMENT] = group.state_format[FOPT_SECOND_MOMENT] = FOPT_Q8;
+    memset(&t, 0, sizeof t);
+    const fopt_array m = moments(&t, FOPT_FIRST_MOMENT), v = moments(&t, FOPT_SECOND_MOMENT);
+    for (size_t tile = 0; tile < TILES; tile++)
+        m.absmax[tile] = v.absmax[tile] = 1e-38f; /* below FLT_MIN, and its reciprocal all but infinite */
+    m.absmax[1] = v.absmax[1] = 1e-44f;
+    memset(m.data, 200, COUNT);
+    memset(v.data, 200, COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        t.grad[i] = NAN;
+    for (int64_t step = 1; step <= 3; step++)
+        update(&group, FOPT_ISA_AUTO, &t, step);
+    for (size_t i = 0; i < COUNT; i++)
+        cr_assert(t.param[i] == 0 && q8_get(&m, FOPT_FIRST_MOMENT, i) == 0 &&
+                  q8_get(&v, FOPT_SECOND_MOMENT, i) <= (double)FLT_MIN);
+}
+
 Test(q8, a_buffer_that_overflows_stays)
 {
     static tensor t;

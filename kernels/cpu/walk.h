@@ -1,7 +1,7 @@
 /*
  * The CPU's tile walk, as a template: walk_baseline.c, walk_avx2.c and walk_avx512.c include it, each compiled for its
- * instruction set, and name the function that it defines, FOPT_I_STEP. The compiler vectorises the loops; there are no
- * intrinsics, so the sets cannot differ in what they compute.
+ * instruction set, and name the function that it defines, FOPT_I_STEP. The compiler vectorises the loops; but for one
+ * table look-up (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
  *
  * A tile's arrays are opened (in place or decoded into a buffer), the rule's loop runs over float arrays, and what is
  * in a buffer is encoded again.
@@ -114,7 +114,7 @@ FOPT_I_INLINE void loop(unsigned kinds, bool quantized, element_function *elemen
         const fopt_i_element old = e;
         e = element(kinds, coef, e, grad[i]);
         if (quantized)
-            e = fopt_i_contain(kinds, old, e, grad[i]);
+            e = fopt_i_contain(kinds, old, e);
         param[i] = e.param;
         if (kinds & FOPT_I_FIRST)
             first[i] = e.first;

@@ -144,7 +144,7 @@ template <class Loop>
 __device__ __forceinline__ fopt_i_element next_of(const fopt_i_coef &coef, fopt_i_element old, float gradient)
 {
     const fopt_i_element e = Loop::element(coef, old, gradient);
-    return Loop::quantized ? fopt_i_contain(Loop::kinds, old, e, gradient) : e;
+    return Loop::quantized ? fopt_i_contain(Loop::kinds, old, e) : e;
 }
 
 /* A whole tile of aligned arrays: eight elements a lane, in registers. */
@@ -222,12 +222,12 @@ __device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &
         fopt_i_element e = step_one<Loop>(a, coef, maps, i);
 #pragma unroll
         for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-            if (Loop::kinds & 1u << k)
+            if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
                 most[k] = fopt_i_larger(most[k], moment(e, k));
     }
 #pragma unroll
     for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-        if (Loop::kinds & 1u << k)
+        if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
             absmax[k] = fopt_i_warp_max(most[k]);
 }
 

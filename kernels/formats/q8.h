@@ -39,10 +39,11 @@ FOPT_FN float fopt_i_q8_decode(const fopt_i_q8_map *map, fopt_i_q8 code, float a
     return map->value[code] * absmax;
 }
 
-/* What elements are multiplied by before they are encoded. A tile of zeros takes the code of zero everywhere. */
+/* What elements are multiplied by before they are encoded. A tile of zeros, or of what is as good as that, takes the
+ * code of zero everywhere; 1 / absmax might be infinite. */
 FOPT_FN float fopt_i_q8_scale(float absmax)
 {
-    return absmax > 0.0f ? 1.0f / absmax : 0.0f;
+    return absmax >= FLT_MIN ? 1.0f / absmax : 0.0f;
 }
 
 /* Line `run`, half a place low and times 256: in the last bits of a float near 2^15, where the unit is 2^-8. Negative

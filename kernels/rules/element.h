@@ -63,22 +63,21 @@ FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
     return fopt_i_select(c.coupled, fmaf(c.coupled_decay, param, gradient), gradient);
 }
 
-/* Of loops with quantized moments: there an infinity or a NaN would be the scale of its whole tile. An element whose
- * gradient or new moments are not finite stays as it was. */
-FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i_element e, float gradient)
+/* Of loops with quantized moments: there an infinity, a NaN, or a second moment that has overflowed would be the scale
+ * of its whole tile. An element with one stays as it was. A gradient or first moment that is not finite leaves one too.
+ */
+FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i_element e)
 {
-    uint32_t finite = fopt_i_mask(fopt_i_is_finite(gradient));
-    if (kinds & FOPT_I_FIRST)
-        finite &= fopt_i_mask(fopt_i_is_finite(e.first));
+    uint32_t good = 0xffffffffu;
     if (kinds & FOPT_I_SECOND)
-        finite &= fopt_i_mask(fopt_i_is_finite(e.second));
+        good &= fopt_i_mask(e.second < FLT_MAX);
     if (kinds & FOPT_I_BUFFER)
-        finite &= fopt_i_mask(fopt_i_is_finite(e.buffer));
-    e.param = fopt_i_select(finite, e.param, old.param);
-    e.first = fopt_i_select(finite, e.first, old.first);
-    e.second = fopt_i_select(finite, e.second, old.second);
-    e.max_second = fopt_i_select(finite, e.max_second, old.max_second);
-    e.buffer = fopt_i_select(finite, e.buffer, old.buffer);
+        good &= fopt_i_mask(fabsf(e.buffer) <= FLT_MAX);
+    e.param = fopt_i_select(good, e.param, old.param);
+    e.first = fopt_i_select(good, e.first, old.first);
+    e.second = fopt_i_select(good, e.second, old.second);
+    e.max_second = fopt_i_select(good, e.max_second, old.max_second);
+    e.buffer = fopt_i_select(good, e.buffer, old.buffer);
     return e;
 }
 
