@@ -3,33 +3,65 @@
 #define FOPT_I_Q8_LOOPS_H
 
 #include "../formats/q8_tables.h"
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
 #include <immintrin.h>
 #endif
 
-/* out[i] = table[index[i]] * factor. The one loop that compilers leave to scalar loads; with AVX-512's 32 registers the
- * table can be permuted instead, by 16 indices at once: both arrays have room for a tile. */
-FOPT_FN void fopt_i_q8_look_up(const float *table, int entries, const uint32_t *index, float factor, size_t count,
+#ifdef __AVX512BW__
+/* 32 halves of floats out of a table of 128 or 256, which lie in registers of 32. */
+FOPT_FN __m512i fopt_i_q8_permute(const __m512i *table, int entries, __m512i index, __mmask32 bit6, __mmask32 bit7)
+{
+    const __m512i low = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(table[0], index, table[1]),
+                                                _mm512_permutex2var_epi16(table[2], index, table[3]));
+    if (entries == 128)
+        return low;
+    return _mm512_mask_blend_epi16(bit7, low,
+                                   _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(table[4], index, table[5]),
+                                                           _mm512_permutex2var_epi16(table[6], index, table[7])));
+}
+
+/* Every other one of 64 halves, from the first or the second, and two by two of both. */
+FOPT_FN __m512i fopt_i_q8_halves(int first)
+{
+    uint16_t place[32];
+    for (int i = 0; i < 32; i++)
+        place[i] = (uint16_t)(2 * i + first);
+    return _mm512_loadu_si512(place);
+}
+
+FOPT_FN __m512i fopt_i_q8_pairs(int first)
+{
+    uint16_t place[32];
+    for (int i = 0; i < 32; i++)
+        place[i] = (uint16_t)(first + i / 2 + (i % 2) * 32);
+    return _mm512_loadu_si512(place);
+}
+#endif
+
+/* out[i] = table[index[i]] * factor. The one loop that compilers leave to scalar loads. AVX-512 permutes the table
+ * instead, in halves of its floats, by 32 indices at once: both arrays have room for a tile. */
+FOPT_FN void fopt_i_q8_look_up(const float *table, int entries, const uint16_t *index, float factor, size_t count,
                                float *out)
 {
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
     const __m512 factors = _mm512_set1_ps(factor);
-    __m512 part[16];
-    for (int i = 0; i < entries / 16; i++)
-        part[i] = _mm512_loadu_ps(table + (size_t)i * 16);
-    for (size_t i = 0; i < count; i += 16) {
+    __m512i low[8], high[8];
+    for (int i = 0; i < entries / 32; i++) {
+        const __m512i some = _mm512_loadu_si512(table + (size_t)i * 32),
+                      more = _mm512_loadu_si512(table + (size_t)i * 32 + 16);
+        low[i] = _mm512_permutex2var_epi16(some, fopt_i_q8_halves(0), more);
+        high[i] = _mm512_permutex2var_epi16(some, fopt_i_q8_halves(1), more);
+    }
+    for (size_t i = 0; i < count; i += 32) {
         const __m512i at = _mm512_loadu_si512(index + i);
-        const __mmask16 bit5 = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
-        const __mmask16 bit6 = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
-        const __mmask16 bit7 = _mm512_test_epi32_mask(at, _mm512_set1_epi32(128));
-        __m512 of_32[8], of_128[2];
-        for (int j = 0; j < entries / 32; j++)
-            of_32[j] = _mm512_permutex2var_ps(part[2 * j], at, part[2 * j + 1]);
-        for (int j = 0; j < entries / 128; j++)
-            of_128[j] = _mm512_mask_blend_ps(bit6, _mm512_mask_blend_ps(bit5, of_32[4 * j], of_32[4 * j + 1]),
-                                             _mm512_mask_blend_ps(bit5, of_32[4 * j + 2], of_32[4 * j + 3]));
-        const __m512 found = entries == 128 ? of_128[0] : _mm512_mask_blend_ps(bit7, of_128[0], of_128[1]);
-        _mm512_storeu_ps(out + i, _mm512_mul_ps(found, factors));
+        const __mmask32 bit6 = _mm512_test_epi16_mask(at, _mm512_set1_epi16(64));
+        const __mmask32 bit7 = _mm512_test_epi16_mask(at, _mm512_set1_epi16(128));
+        const __m512i l = fopt_i_q8_permute(low, entries, at, bit6, bit7);
+        const __m512i h = fopt_i_q8_permute(high, entries, at, bit6, bit7);
+        const __m512i first = _mm512_permutex2var_epi16(l, fopt_i_q8_pairs(0), h);
+        const __m512i second = _mm512_permutex2var_epi16(l, fopt_i_q8_pairs(16), h);
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_castsi512_ps(first), factors));
+        _mm512_storeu_ps(out + i + 16, _mm512_mul_ps(_mm512_castsi512_ps(second), factors));
     }
 #else
     (void)entries;
@@ -38,10 +70,10 @@ FOPT_FN void fopt_i_q8_look_up(const float *table, int entries, const uint32_t *
 #endif
 }
 
-/* Indices for the elements up to the next multiple of 16. */
-static inline void fopt_i_q8_fill_up(uint32_t *index, size_t count)
+/* Indices for the elements up to the next multiple of 32. */
+static inline void fopt_i_q8_fill_up(uint16_t *index, size_t count)
 {
-    for (; count % 16 != 0; count++)
+    for (; count % 32 != 0; count++)
         index[count] = 0;
 }
 
@@ -54,7 +86,7 @@ static inline const fopt_i_q8_map *fopt_i_q8_map_of(fopt_state_kind kind)
  * that. `out` has room for a tile. */
 static inline void fopt_i_q8_load_moments(const fopt_i_moments *from, size_t count, float *FOPT_I_RESTRICT out)
 {
-    _Alignas(64) uint32_t codes[FOPT_I_TILE];
+    _Alignas(64) uint16_t codes[FOPT_I_TILE];
     const fopt_i_q8 *in = from->data;
     for (size_t i = 0; i < count; i++)
         codes[i] = in[i];
@@ -76,14 +108,14 @@ static inline float fopt_i_q8_absmax(const float *in, size_t count)
 FOPT_FN void fopt_i_q8_encode_tile(bool has_sign, const fopt_i_q8_map *map, float scale, size_t count,
                                    const float *FOPT_I_RESTRICT in, fopt_i_q8 *FOPT_I_RESTRICT out)
 {
-    _Alignas(64) uint32_t guesses[FOPT_I_TILE], codes[FOPT_I_TILE];
+    _Alignas(64) uint16_t guesses[FOPT_I_TILE], codes[FOPT_I_TILE];
     _Alignas(64) float next[FOPT_I_TILE];
     for (size_t i = 0; i < count; i++)
-        guesses[i] = fopt_i_q8_guess(has_sign, fabsf(in[i]) * scale);
+        guesses[i] = (uint16_t)fopt_i_q8_guess(has_sign, fabsf(in[i]) * scale);
     fopt_i_q8_fill_up(guesses, count);
     fopt_i_q8_look_up(map->next, has_sign ? 128 : 256, guesses, 1.0f, count, next);
     for (size_t i = 0; i < count; i++)
-        codes[i] = fopt_i_q8_code(has_sign, guesses[i], next[i], in[i], fabsf(in[i]) * scale);
+        codes[i] = (uint16_t)fopt_i_q8_code(has_sign, guesses[i], next[i], in[i], fabsf(in[i]) * scale);
     for (size_t i = 0; i < count; i++)
         out[i] = (fopt_i_q8)codes[i];
 }
