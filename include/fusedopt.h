@@ -212,6 +212,7 @@ typedef enum fopt_format {
  *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
  *    second moment overflows, so that it does not spoil its tile: its parameter, and its moments up to being quantized
  *    again.
+ *  - A map's value times a small absmax may be subnormal.
  *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
  *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x
  * for good, and makes their steps small.
