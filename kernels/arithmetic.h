@@ -95,7 +95,7 @@ FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
  * range, where CPUs are ten times slower. */
 FOPT_FN float fopt_i_moment(float x)
 {
-    return x > -FLT_MIN && x < FLT_MIN ? 0.0f : x;
+    return fabsf(x) < FLT_MIN ? 0.0f : x;
 }
 
 FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
@@ -109,7 +109,8 @@ FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
 FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
 {
     float square = g * g;
-    return square > FLT_MAX ? FLT_MAX : fopt_i_moment(fopt_i_average(c, square, a));
+    float average = fopt_i_moment(fopt_i_average(c, square, a));
+    return fopt_i_select(fopt_i_mask(square > FLT_MAX), FLT_MAX, average);
 }
 
 #endif

@@ -29,15 +29,22 @@ FOPT_FN uint64_t fopt_i_tile_key(uint64_t step_key, uint64_t tile)
     return fopt_i_mix(step_key + tile);
 }
 
-/* 32 bits for element `lane` of a tile: the 32-bit finalizer with the least bias known for two multiplications (hash
- * prospector, Wellons), here keyed twice. 32-bit operations only, so that it vectorises. */
-FOPT_FN uint32_t fopt_i_random(uint64_t tile_key, uint32_t lane)
+/* 32 bits for two neighbours in a tile, elements 2 * pair and 2 * pair + 1, which take the lower and the upper half:
+ * the 32-bit finalizer with the least bias known for two multiplications (hash prospector, Wellons), here keyed twice.
+ * 32-bit operations only, so that it vectorises. */
+FOPT_FN uint32_t fopt_i_random(uint64_t tile_key, uint32_t pair)
 {
-    uint32_t x = lane * 0x9e3779b9u + (uint32_t)tile_key;
+    uint32_t x = pair + (uint32_t)tile_key;
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
     x ^= (uint32_t)(tile_key >> 32);
     x = (x ^ (x >> 15)) * 0x735a2d97u;
     return x ^ (x >> 15);
+}
+
+/* Those of one element. */
+FOPT_FN uint32_t fopt_i_random_half(uint32_t random, uint32_t element)
+{
+    return element % 2 ? random >> 16 : random & 0xffffu;
 }
 
 #endif

@@ -26,22 +26,22 @@ Test(random, known_answers)
         int64_t step;
         unsigned kind;
         uint64_t tile;
-        uint32_t lane;
+        uint32_t element;
         uint64_t step_key, tile_key;
         uint32_t bits;
     } answers[] = {
-        {0, 1, 1, 1, 0, 0, 0x77d4f54763a7d639, 0x36b16e82e9a25076, 0x04266ce4},
-        {0, 1, 1, 1, 0, 255, 0x77d4f54763a7d639, 0x36b16e82e9a25076, 0x801af930},
-        {42, 3, 1000, 1, 12345, 17, 0x4471af379a45ce7a, 0x347323078dfaaca3, 0x21ddf1f7},
+        {0, 1, 1, 1, 0, 0, 0x77d4f54763a7d639, 0x36b16e82e9a25076, 0x6ce4},
+        {0, 1, 1, 1, 0, 255, 0x77d4f54763a7d639, 0x36b16e82e9a25076, 0xd126},
+        {42, 3, 1000, 1, 12345, 17, 0x4471af379a45ce7a, 0x347323078dfaaca3, 0x9238},
         {UINT64_MAX, UINT64_MAX, (int64_t)1 << 53, 1, (uint64_t)1 << 40, 128, 0x35cdc66539ebc2f9, 0x2934dd8a3d134174,
-         0x2a9f6914},
+         0xd72e},
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         const uint64_t step_key = fopt_i_step_key(answers[i].seed, answers[i].tensor, answers[i].step, answers[i].kind);
         const uint64_t tile_key = fopt_i_tile_key(step_key, answers[i].tile);
-        const uint32_t bits = fopt_i_random(tile_key, answers[i].lane);
+        const uint32_t bits = fopt_i_random_half(fopt_i_random(tile_key, answers[i].element / 2), answers[i].element);
         cr_expect(step_key == answers[i].step_key && tile_key == answers[i].tile_key && bits == answers[i].bits,
-                  "answer %zu is 0x%016llx, 0x%016llx, 0x%08x", i, (unsigned long long)step_key,
+                  "answer %zu is 0x%016llx, 0x%016llx, 0x%04x", i, (unsigned long long)step_key,
                   (unsigned long long)tile_key, bits);
     }
 }
@@ -52,12 +52,13 @@ Test(random, known_answers)
 #define DEVIATIONS 5
 
 #define BUCKETS 65536
-#define TILES   65536 /* with 256 elements each: 256 numbers a bucket */
+#define TILES   65536
+#define PAIRS   (FOPT_I_TILE / 2) /* in a tile: 128 numbers a bucket */
 
 /* Chi-square over the buckets: its mean is one less than their number, and its variance twice that. */
 static void expect_uniform(const char *what, const uint32_t *buckets)
 {
-    const double expected = (double)TILES * FOPT_I_TILE / BUCKETS, freedom = BUCKETS - 1;
+    const double expected = (double)TILES * PAIRS / BUCKETS, freedom = BUCKETS - 1;
     double sum = 0;
     for (size_t i = 0; i < BUCKETS; i++)
         sum += (buckets[i] - expected) * (buckets[i] - expected) / expected;
@@ -65,26 +66,27 @@ static void expect_uniform(const char *what, const uint32_t *buckets)
               what, sum, freedom);
 }
 
-/* Of each element: what is added before bf16 cuts 16 bits off; the other half; and, of neighbours in a tile, in tiles
- * and in steps, the 8 highest of both. */
+/* What is added before bf16 cuts 16 bits off, of each element; and the 8 highest bits of it, of two elements: in a
+ * pair, in successive pairs, tiles and steps. */
 Test(random, is_uniform)
 {
-    static const char *const names[] = {"high half", "low half", "neighbouring elements", "neighbouring tiles",
-                                        "successive steps"};
+    static const char *const names[] = {"even elements", "odd elements",       "pairs",
+                                        "next pairs",    "neighbouring tiles", "successive steps"};
     enum { STATISTICS = sizeof names / sizeof *names };
     static uint32_t buckets[STATISTICS][BUCKETS];
     const uint64_t key = fopt_i_step_key(1, 1, 1, 1), next = fopt_i_step_key(1, 1, 2, 1);
     for (uint64_t tile = 0; tile < TILES; tile++)
-        for (uint32_t lane = 0; lane < FOPT_I_TILE; lane++) {
-            const uint32_t bits = fopt_i_random(fopt_i_tile_key(key, tile), lane);
-            const uint32_t beside = fopt_i_random(fopt_i_tile_key(key, tile), lane + 1);
-            const uint32_t below = fopt_i_random(fopt_i_tile_key(key, tile + 1), lane);
-            const uint32_t later = fopt_i_random(fopt_i_tile_key(next, tile), lane);
-            buckets[0][bits >> 16]++;
-            buckets[1][bits & 0xffff]++;
-            buckets[2][bits >> 24 << 8 | beside >> 24]++;
-            buckets[3][bits >> 24 << 8 | below >> 24]++;
-            buckets[4][bits >> 24 << 8 | later >> 24]++;
+        for (uint32_t pair = 0; pair < PAIRS; pair++) {
+            const uint32_t bits = fopt_i_random(fopt_i_tile_key(key, tile), pair);
+            const uint32_t beside = fopt_i_random(fopt_i_tile_key(key, tile), pair + 1);
+            const uint32_t below = fopt_i_random(fopt_i_tile_key(key, tile + 1), pair);
+            const uint32_t later = fopt_i_random(fopt_i_tile_key(next, tile), pair);
+            buckets[0][bits & 0xffff]++;
+            buckets[1][bits >> 16]++;
+            buckets[2][bits >> 24 << 8 | (bits >> 8 & 0xff)]++;
+            buckets[3][bits >> 24 << 8 | (beside >> 8 & 0xff)]++;
+            buckets[4][bits >> 24 << 8 | below >> 24]++;
+            buckets[5][bits >> 24 << 8 | later >> 24]++;
         }
     for (size_t i = 0; i < STATISTICS; i++)
         expect_uniform(names[i], buckets[i]);
@@ -92,15 +94,15 @@ Test(random, is_uniform)
 
 /* ---- avalanche ----------------------------------------------------------------------------------------------- */
 
-/* All that an element's bits depend on. */
+/* All that the bits of a pair depend on. */
 typedef struct input {
-    uint64_t seed, tensor, step, tile, lane;
+    uint64_t seed, tensor, step, tile, pair;
 } input;
 
 static uint32_t bits_of(input x)
 {
     const uint64_t key = fopt_i_step_key(x.seed, x.tensor, (int64_t)x.step, 1);
-    return fopt_i_random(fopt_i_tile_key(key, x.tile), (uint32_t)x.lane);
+    return fopt_i_random(fopt_i_tile_key(key, x.tile), (uint32_t)x.pair);
 }
 
 #define TRIALS 16384
@@ -111,7 +113,7 @@ static void expect_avalanche(const char *name, size_t offset, unsigned bit)
     unsigned flips[32] = {0};
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         /* Small numbers, as they come, and all different. */
-        input x = {trial % 4, trial % 64 / 4, trial / 64, trial * 7 % 1000, trial * 11 % FOPT_I_TILE};
+        input x = {trial % 4, trial % 64 / 4, trial / 64, trial * 7 % 1000, trial * 11 % PAIRS};
         const uint32_t before = bits_of(x);
         *(uint64_t *)((char *)&x + offset) ^= (uint64_t)1 << bit;
         const uint32_t changed = before ^ bits_of(x);
@@ -131,7 +133,7 @@ Test(random, avalanche)
         expect_avalanche("tile", offsetof(input, tile), bit);
         if (bit < 53)
             expect_avalanche("step", offsetof(input, step), bit);
-        if (bit < 8)
-            expect_avalanche("lane", offsetof(input, lane), bit);
+        if (bit < 7)
+            expect_avalanche("pair", offsetof(input, pair), bit);
     }
 }

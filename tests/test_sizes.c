@@ -167,6 +167,37 @@ Test(sizes, a_million)
         compare_placements(70, case_formats_at(f), 1000000, 3);
 }
 
+/* A partial tile's elements become what they become in a whole one, which may take another way (FOPT_Q8 aside: there
+ * they share their scale with those that are missing). */
+Test(sizes, a_part_of_a_tile_is_as_the_whole)
+{
+    const size_t count = 512, part = 511;
+    for (size_t f = 0; f < case_plain_formats_count(); f++) {
+        const case_formats formats = case_formats_at(f);
+        const set whole = new_set(formats, count, 0), cut = new_set(formats, part, 0);
+        set beginning = whole;
+        beginning.count = part;
+        for (size_t index = 0; index < case_count(); index++) {
+            char name[CASE_NAME_SIZE];
+            fopt_group group = case_group(index);
+            case_set_state(&group, formats.state);
+            case_name(&group, name);
+            now_running("%s %s/%s/%s", name, fopt_format_name(formats.param), fopt_format_name(formats.grad),
+                        fopt_format_name(formats.state));
+            fill_set(whole, index);
+            memcpy(cut.param.data, whole.param.data, cut.param.bytes);
+            memcpy(cut.grad.data, whole.grad.data, cut.grad.bytes);
+            for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
+                memset(cut.state[kind].data, 0, cut.state[kind].bytes);
+            run_updates(whole, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
+            run_updates(cut, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
+            compare_sets(&group, cut, beginning);
+        }
+        free_set(whole);
+        free_set(cut);
+    }
+}
+
 Test(sizes, empty_without_pointers)
 {
     for (size_t i = 0; i < case_count(); i++) {

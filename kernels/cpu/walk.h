@@ -4,7 +4,7 @@
  * table look-up (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
  *
  * A tile's arrays are opened (in place or decoded into a buffer), the rule's loop runs over float arrays, and what is
- * in a buffer is encoded again.
+ * in a buffer is encoded again. Whole tiles that are bf16 throughout have a loop that does without buffers.
  */
 #include "../formats/formats.h"
 #include "../rules/rules.h"
@@ -165,6 +165,62 @@ FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *el
     loop_rest(kinds, quantized, element, coef, count - whole, a);
 }
 
+/* Where all arrays are bf16, a step moves so few bytes that passing floats through buffers would take longer than the
+ * memory does. There a whole tile is decoded, computed and encoded in registers, two neighbours at a time. */
+FOPT_I_INLINE bool all_bf16(unsigned kinds, const visit *v)
+{
+    bool all = v->record->param_format == FOPT_BF16 && v->record->grad_format == FOPT_BF16;
+    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        if (kinds & 1u << k)
+            all = all && v->group->value.state_format[k] == FOPT_BF16;
+    return all;
+}
+
+FOPT_I_INLINE fopt_i_bf16 *bf16_moments(unsigned kinds, const fopt_i_record *r, unsigned kind, uint64_t tile)
+{
+    return kinds & 1u << kind ? at_tile(r->state[kind], FOPT_BF16, tile) : NULL;
+}
+
+FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fopt_i_coef *coef, const visit *v,
+                             uint64_t tile)
+{
+    const fopt_i_record *r = v->record;
+    fopt_i_bf16 *FOPT_I_RESTRICT param = at_tile(r->param, FOPT_BF16, tile);
+    const fopt_i_bf16 *FOPT_I_RESTRICT grad = at_tile(r->grad, FOPT_BF16, tile);
+    fopt_i_bf16 *FOPT_I_RESTRICT first = bf16_moments(kinds, r, FOPT_FIRST_MOMENT, tile);
+    fopt_i_bf16 *FOPT_I_RESTRICT second = bf16_moments(kinds, r, FOPT_SECOND_MOMENT, tile);
+    fopt_i_bf16 *FOPT_I_RESTRICT max_second = bf16_moments(kinds, r, FOPT_MAX_SECOND_MOMENT, tile);
+    fopt_i_bf16 *FOPT_I_RESTRICT buffer = bf16_moments(kinds, r, FOPT_MOMENTUM_BUFFER, tile);
+    const uint64_t key = fopt_i_tile_key(v->step_key[FOPT_SECOND_MOMENT], r->tile_offset + tile);
+
+    for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {
+        const size_t i = 2 * (size_t)pair;
+        fopt_i_element low = {.param = 0}, high = {.param = 0};
+        fopt_i_bf16_get(param + i, &low.param, &high.param);
+        if (kinds & FOPT_I_FIRST)
+            fopt_i_bf16_get(first + i, &low.first, &high.first);
+        if (kinds & FOPT_I_SECOND)
+            fopt_i_bf16_get(second + i, &low.second, &high.second);
+        if (kinds & FOPT_I_MAX_SECOND)
+            fopt_i_bf16_get(max_second + i, &low.max_second, &high.max_second);
+        if (kinds & FOPT_I_BUFFER)
+            fopt_i_bf16_get(buffer + i, &low.buffer, &high.buffer);
+        float low_gradient, high_gradient;
+        fopt_i_bf16_get(grad + i, &low_gradient, &high_gradient);
+        low = element(kinds, coef, low, low_gradient);
+        high = element(kinds, coef, high, high_gradient);
+        fopt_i_bf16_put_params(param + i, low.param, high.param);
+        if (kinds & FOPT_I_FIRST)
+            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, key, pair);
+        if (kinds & FOPT_I_SECOND)
+            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, key, pair);
+        if (kinds & FOPT_I_MAX_SECOND)
+            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, key, pair);
+        if (kinds & FOPT_I_BUFFER)
+            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, key, pair);
+    }
+}
+
 FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *element, const visit *v,
                               uint64_t first_tile, uint64_t tile_count)
 {
@@ -172,10 +228,15 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
     const fopt_i_record *r = v->record;
     const fopt_format *state_format = v->group->value.state_format;
     const fopt_i_coef coef = v->coef; /* a copy that no store can alias */
+    const bool in_registers = !quantized && all_bf16(kinds, v);
 
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
         const uint64_t rest = r->count - tile * FOPT_I_TILE;
         const size_t count = rest < FOPT_I_TILE ? (size_t)rest : FOPT_I_TILE;
+        if (in_registers && count == FOPT_I_TILE) {
+            loop_bf16(kinds, element, &coef, v, tile);
+            continue;
+        }
         arrays a = {.param = open_tile(r->param, r->param_format, tile, count, buffers[0]),
                     .grad = open_tile(r->grad, r->grad_format, tile, count, buffers[1])};
         fopt_i_moments moments[FOPT_STATE_KINDS];
