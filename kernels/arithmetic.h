@@ -58,6 +58,14 @@ FOPT_FN uint32_t fopt_i_mask(bool condition)
     return condition ? 0xffffffffu : 0u;
 }
 
+/* Turns an option off that such a mask stands for. Not zero if it was on. */
+FOPT_FN uint32_t fopt_i_turn_off(uint32_t *mask)
+{
+    uint32_t was = *mask;
+    *mask = 0;
+    return was;
+}
+
 /* base^exponent by squaring, for exponent >= 0: multiplications alone, so the same on every machine. */
 FOPT_FN double fopt_i_power(double base, int64_t exponent)
 {

@@ -75,11 +75,24 @@ FOPT_I_INLINE float *open_moments(const fopt_i_moments *from, unsigned format, s
 
 typedef fopt_i_element element_function(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e, float gradient);
 
+/* Each arithmetic as it is, and without the options that few trainings use: choosing between their outcomes by masks
+ * takes a fifth of the time of a loop that arithmetic bounds. */
 #define FOPT_I_ELEMENT(arithmetic)                                                                                     \
     FOPT_I_INLINE fopt_i_element element_##arithmetic(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e,       \
                                                       float gradient)                                                  \
     {                                                                                                                  \
         return fopt_i_##arithmetic##_element(kinds, coef->arithmetic, e, gradient);                                    \
+    }                                                                                                                  \
+    FOPT_I_INLINE fopt_i_element simple_##arithmetic(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e,        \
+                                                     float gradient)                                                   \
+    {                                                                                                                  \
+        fopt_i_##arithmetic##_coef simple = coef->arithmetic;                                                          \
+        fopt_i_##arithmetic##_simplify(&simple);                                                                       \
+        return fopt_i_##arithmetic##_element(kinds, simple, e, gradient);                                              \
+    }                                                                                                                  \
+    FOPT_I_INLINE bool is_simple_##arithmetic(fopt_i_coef coef)                                                        \
+    {                                                                                                                  \
+        return fopt_i_##arithmetic##_simplify(&coef.arithmetic) == 0;                                                  \
     }
 FOPT_I_ARITHMETICS(FOPT_I_ELEMENT)
 #undef FOPT_I_ELEMENT
@@ -259,7 +272,10 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
 #define FOPT_I_LOOP(arithmetic, variant, kinds, quantized)                                                             \
     static void loop_##arithmetic##_##variant(const visit *v, uint64_t first_tile, uint64_t tile_count)                \
     {                                                                                                                  \
-        walk_tiles(kinds, quantized, element_##arithmetic, v, first_tile, tile_count);                                 \
+        if (is_simple_##arithmetic(v->coef))                                                                           \
+            walk_tiles(kinds, quantized, simple_##arithmetic, v, first_tile, tile_count);                              \
+        else                                                                                                           \
+            walk_tiles(kinds, quantized, element_##arithmetic, v, first_tile, tile_count);                             \
     }
 FOPT_I_LOOPS(FOPT_I_LOOP)
 #undef FOPT_I_LOOP

@@ -34,6 +34,11 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_group *group, int64
     return c;
 }
 
+FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
+{
+    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
+}
+
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
 {
     float g = fopt_i_gradient(c.ends, e.param, gradient);

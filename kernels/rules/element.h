@@ -6,6 +6,7 @@
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(group, step)               computes it, in double
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element
+ *   fopt_i_NAME_simplify(coef)                          turns options off that few trainings use; 0 if none was on
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
@@ -55,6 +56,11 @@ FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_group *group)
     c.coupled = fopt_i_mask(c.coupled_decay != 0.0f);
     c.decoupled = fopt_i_mask(c.decoupled_decay != 0.0f);
     return c;
+}
+
+FOPT_FN uint32_t fopt_i_ends_simplify(fopt_i_ends *c)
+{
+    return fopt_i_turn_off(&c->sign) | fopt_i_turn_off(&c->coupled);
 }
 
 FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)

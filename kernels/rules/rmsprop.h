@@ -32,6 +32,11 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_group *group,
     return c;
 }
 
+FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
+{
+    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->average.from_new);
+}
+
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
     float g = fopt_i_gradient(c.ends, e.param, gradient);

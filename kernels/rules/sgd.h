@@ -38,6 +38,11 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_group *group, int64_t
     return c;
 }
 
+FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c)
+{
+    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->averages) | fopt_i_turn_off(&c->nesterov);
+}
+
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
 {
     float direction = fopt_i_gradient(c.ends, e.param, gradient);
