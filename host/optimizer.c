@@ -76,13 +76,13 @@ static void assign_state(fopt_optimizer *o)
 {
     char *next = o->state;
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        next += FOPT_I_KIND_PADDING;
         for (size_t i = 0; i < o->tensor_count; i++) {
             fopt_i_record *r = &o->records[i];
             const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(&o->groups[r->group], kind, (size_t)r->count);
             r->state[kind] = bytes.data > 0 ? next : NULL;
             next += fopt_i_padded(bytes.data) + fopt_i_padded(bytes.absmax);
         }
-        next += FOPT_I_KIND_PADDING;
     }
 }
 

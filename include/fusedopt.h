@@ -331,7 +331,7 @@ typedef struct fopt_sizes {
     size_t size;
     size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
                              tensors and moments */
-    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 16 KiB in all */
+    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 20 KiB in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it: 104 bytes a group, and a
                              tensor 128 on the CPU, 148 and 4 a tile on CUDA */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
