@@ -100,10 +100,11 @@ FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
 }
 
 /* What is stored as a moment is never subnormal: a first moment whose gradient stays zero decays right into that
- * range, where CPUs are ten times slower. */
+ * range, where CPUs are ten times slower. By mask, and so is the choice below: of conditions one after the other gcc 12
+ * makes a path for each outcome, and computes all that follows in each. */
 FOPT_FN float fopt_i_moment(float x)
 {
-    return fabsf(x) < FLT_MIN ? 0.0f : x;
+    return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(fabsf(x) < FLT_MIN));
 }
 
 FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
@@ -118,7 +119,8 @@ FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
 {
     float square = g * g;
     float average = fopt_i_moment(fopt_i_average(c, square, a));
-    return fopt_i_select(fopt_i_mask(square > FLT_MAX), FLT_MAX, average);
+    uint32_t overflows = fopt_i_mask(square > FLT_MAX);
+    return fopt_i_float((fopt_i_bits(average) & ~overflows) + (fopt_i_bits(FLT_MAX) & overflows));
 }
 
 #endif

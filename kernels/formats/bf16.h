@@ -19,7 +19,7 @@ FOPT_FN float fopt_i_bf16_decode(fopt_i_bf16 stored)
  * anything below a unit for stochastic rounding. A carry out of the mantissa is the next exponent, as it should be. */
 FOPT_FN uint32_t fopt_i_bf16_half_unit(float x)
 {
-    return fopt_i_bits(x) & 0x10000u ? 0x8000u : 0x7fffu;
+    return 0x7fffu + (fopt_i_bits(x) >> 16 & 1u);
 }
 
 /* Of these the upper half is what is stored. */
@@ -31,7 +31,7 @@ FOPT_FN uint32_t fopt_i_bf16_round(float x)
 /* Finite moments stay finite: from the largest value on, nothing is added. */
 FOPT_FN uint32_t fopt_i_bf16_add(float x, uint32_t addend)
 {
-    uint32_t sum = fopt_i_bits(x) + (fabsf(x) >= 0x1.fep127f ? 0u : addend);
+    uint32_t sum = fopt_i_bits(x) + (addend & fopt_i_mask(fabsf(x) < 0x1.fep127f));
     return x != x ? 0x7fc00000u : sum;
 }
 
