@@ -1,11 +1,11 @@
 #include "check.h"
 
+#include "../tests/numbers.h"
 #include "../tests/oracle.h"
+#include "../tests/splitmix.h"
 #include "layout.h"
 #include "memory.h"
-#include "numbers.h"
 #include "options.h"
-#include "splitmix.h"
 
 #include <math.h>
 #include <stdio.h>

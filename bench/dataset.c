@@ -1,7 +1,7 @@
 #include "dataset.h"
 
+#include "../tests/splitmix.h"
 #include "digits.h"
-#include "splitmix.h"
 
 #include <stddef.h>
 

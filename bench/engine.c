@@ -1,7 +1,7 @@
 #include "engine.h"
 
+#include "../tests/splitmix.h"
 #include "mlp.h"
-#include "splitmix.h"
 #include "stopwatch.h"
 
 #include <math.h>

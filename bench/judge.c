@@ -1,8 +1,8 @@
 #include "judge.h"
 
+#include "../tests/numbers.h"
 #include "../tests/oracle.h"
 #include "../tests/q8.h"
-#include "numbers.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 #include "long_check.h"
 
+#include "../tests/numbers.h"
+#include "../tests/splitmix.h"
 #include "memory.h"
-#include "numbers.h"
 #include "options.h"
-#include "splitmix.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include "measure.h"
 
+#include "../tests/numbers.h"
 #include "memory.h"
-#include "numbers.h"
 #include "options.h"
 #include "peers.h"
 #include "stopwatch.h"

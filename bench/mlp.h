@@ -7,8 +7,8 @@
 #ifndef MLP_H
 #define MLP_H
 
+#include "../tests/splitmix.h"
 #include "device.h"
-#include "splitmix.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 #include "shapes.h"
 
-#include "splitmix.h"
+#include "../tests/splitmix.h"
 
 #include <stdlib.h>
 

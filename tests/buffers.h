@@ -1,11 +1,12 @@
 /*
- * Arrays for tests: memory between inaccessible pages, numbers of the formats by a conversion of its own, random and
- * adversarial data, and a comparison to the bit whose failure says how to get it again.
+ * Arrays for tests: memory between inaccessible pages, random and adversarial data, and a comparison to the bit whose
+ * failure says how to get it again.
  */
 #ifndef FUSEDOPT_TESTS_BUFFERS_H
 #define FUSEDOPT_TESTS_BUFFERS_H
 
-#include "fusedopt.h"
+#include "numbers.h"
+#include "splitmix.h"
 
 #include <stdbool.h>
 
@@ -40,18 +41,11 @@ void guarded_free(guarded memory);
 
 /* ---- numbers ------------------------------------------------------------------------------------------------- */
 
-size_t element_bytes(fopt_format format);
-
-/* The bits of one element. */
-uint32_t get_bits(fopt_format format, const void *array, size_t index);
-void set_bits(fopt_format format, void *array, size_t index, uint32_t bits);
-
-/* What bits stand for, and the bits for a number: the nearest, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
-double value_of_bits(fopt_format format, uint32_t bits);
-uint32_t bits_of_value(fopt_format format, double value);
-
 double get_value(fopt_format format, const void *array, size_t index);
-void set_value(fopt_format format, void *array, size_t index, double value);
+void set_value(fopt_format format, void *array, size_t index, double value); /* the nearest */
+
+/* Numbers of both signs from 2^-12 to 2^4; one in `special` is adversarial instead (none if 0). */
+void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, unsigned special);
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
@@ -62,15 +56,6 @@ fopt_array moment_array(fopt_format format, void *data, size_t count);
 /* Elements [first, first + count) of it, where tiles begin. */
 fopt_array moment_part(fopt_array whole, size_t first, size_t count);
 void copy_moments(fopt_array to, fopt_array from);
-
-/* ---- data ---------------------------------------------------------------------------------------------------- */
-
-/* 64 random bits; moves the seed on. */
-uint64_t draw(uint64_t *seed);
-
-/* Numbers of both signs from 2^-12 to 2^4. One in `special` is adversarial instead (none if 0): a zero, subnormal,
- * infinite, NaN, the least or the largest of its kind, or any bits at all. */
-void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, unsigned special);
 
 /* ---- comparison ---------------------------------------------------------------------------------------------- */
 

@@ -130,7 +130,7 @@ unsigned char *mirror_download(mirror m)
 /* Where an array goes in its block; moves `end` on. */
 static size_t place(size_t *end, fopt_format format, size_t count, size_t shift)
 {
-    const size_t begin = (*end + 16 + 63) / 64 * 64 + shift * element_bytes(format);
+    const size_t begin = (*end + 16 + 63) / 64 * 64 + shift * numbers_bytes(format);
     *end = begin + moment_bytes(format, count);
     return begin;
 }
@@ -168,11 +168,13 @@ static void describe(twins *t, const shape *shapes)
 
 static void draw_data(twins *t, uint64_t seed)
 {
+    splitmix random = {seed};
     for (size_t i = 0; i < t->tensor_count; i++) {
         const fopt_tensor *h = &t->host[i];
-        fill_random(h->param_format, h->param, h->count, draw(&seed), 8);
+        fill_random(h->param_format, h->param, h->count, splitmix_next(&random), 8);
         for (size_t set = 0; set < t->grad_sets; set++)
-            fill_random(h->grad_format, (unsigned char *)h->grad + set * t->grad_stride, h->count, draw(&seed), 8);
+            fill_random(h->grad_format, (unsigned char *)h->grad + set * t->grad_stride, h->count,
+                        splitmix_next(&random), 8);
     }
     mirror_upload(t->params);
     mirror_upload(t->grads);
@@ -360,7 +362,7 @@ static void compare_array(size_t tensor, const char *array, fopt_format format, 
     char what[64];
     snprintf(what, sizeof what, "tensor=%zu %s", tensor, array);
     expect_same(what, format, got, want, count);
-    memcpy(got, want, count * element_bytes(format));
+    memcpy(got, want, count * numbers_bytes(format));
 }
 
 /* The same of a moment. */

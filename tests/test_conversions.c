@@ -41,7 +41,7 @@ static void run_sgd(const exchange *e, void (*check)(const exchange *e, const vo
                                     .count = e->count,
                                     .param_format = e->param,
                                     .grad_format = e->grad};
-        memcpy(param, e->start, e->count * element_bytes(e->param));
+        memcpy(param, e->start, e->count * numbers_bytes(e->param));
         expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL));
         check(e, param);
     }
@@ -62,7 +62,7 @@ static void check_kept(const exchange *e, const void *param)
 {
     for (uint32_t i = 0; i < PATTERNS; i++) {
         const uint32_t canonical = e->param == FOPT_BF16 ? 0x7fc0 : 0x7e00;
-        const uint32_t want = isnan(value_of_bits(e->param, i)) ? canonical : i, got = get_bits(e->param, param, i);
+        const uint32_t want = isnan(numbers_value(e->param, i)) ? canonical : i, got = numbers_get(e->param, param, i);
         cr_assert_eq(got, want, "%s element=%u: got 0x%04x want 0x%04x", what_runs(), i, got, want);
     }
 }
@@ -80,7 +80,7 @@ Test(conversions, parameters_stay)
 static void check_decoded(const exchange *e, const void *param)
 {
     for (uint32_t i = 0; i < PATTERNS; i++) {
-        const double got = get_value(FOPT_F32, param, i), want = 0 - value_of_bits(e->grad, i);
+        const double got = get_value(FOPT_F32, param, i), want = 0 - numbers_value(e->grad, i);
         cr_assert(got == want || (isnan(got) && isnan(want)), "%s element=%u: got %a want %a", what_runs(), i, got,
                   want);
     }
@@ -104,7 +104,7 @@ static void check_rounded(const exchange *e, const void *param)
 {
     for (size_t i = 0; i < e->count; i++) {
         const double value = 0 - (double)negated[i];
-        const uint32_t got = get_bits(e->param, param, i), want = bits_of_value(e->param, value);
+        const uint32_t got = numbers_get(e->param, param, i), want = numbers_nearest(e->param, value);
         cr_assert_eq(got, want, "%s element=%zu: %a became 0x%04x, should be 0x%04x", what_runs(), i, value, got, want);
     }
 }
@@ -122,8 +122,8 @@ Test(conversions, half_way_cases)
     for (size_t i = 0; i < LENGTH(halves); i++) {
         size_t count = 0;
         for (uint32_t bits = 0; bits < PATTERNS; bits++) {
-            const double low = value_of_bits(halves[i], bits);
-            double high = value_of_bits(halves[i], bits + 1); /* away from zero */
+            const double low = numbers_value(halves[i], bits);
+            double high = numbers_value(halves[i], bits + 1); /* away from zero */
             if (!isfinite(low))
                 continue;
             if (isinf(high))
@@ -144,9 +144,9 @@ Test(conversions, any_numbers)
 {
     for (uint64_t seed = 1; seed <= 20; seed++)
         for (size_t i = 0; i < LENGTH(halves); i++) {
-            uint64_t state = seed;
+            splitmix random = {seed};
             for (size_t k = 0; k < LENGTH(negated); k++)
-                set_bits(FOPT_F32, negated, k, (uint32_t)draw(&state));
+                numbers_set(FOPT_F32, negated, k, (uint32_t)splitmix_next(&random));
             round_all(halves[i], LENGTH(negated));
         }
 }

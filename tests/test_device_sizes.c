@@ -145,7 +145,7 @@ Test(device_sizes, zero_grads)
         for (size_t i = 0; i < count; i++)
             for (size_t k = 0; k < shapes[i].count; k++) {
                 const unsigned char *grad = (const unsigned char *)t->host[i].grad + t->grad_stride;
-                cr_assert(i % 3 == 1 || get_bits(shapes[i].grad, grad, k) == 0, "the CPU left a gradient");
+                cr_assert(i % 3 == 1 || numbers_get(shapes[i].grad, grad, k) == 0, "the CPU left a gradient");
             }
         twins_set_grads(t, 2, 0);
         twins_step(t);
@@ -204,8 +204,8 @@ static void cut(fopt_tensor shards[LENGTH(cuts) - 1], const fopt_tensor *whole)
 {
     for (size_t i = 0; i < LENGTH(cuts) - 1; i++) {
         shards[i] = *whole;
-        shards[i].param = (unsigned char *)whole->param + cuts[i] * element_bytes(whole->param_format);
-        shards[i].grad = (unsigned char *)whole->grad + cuts[i] * element_bytes(whole->grad_format);
+        shards[i].param = (unsigned char *)whole->param + cuts[i] * numbers_bytes(whole->param_format);
+        shards[i].grad = (unsigned char *)whole->grad + cuts[i] * numbers_bytes(whole->grad_format);
         shards[i].count = cuts[i + 1] - cuts[i];
         shards[i].first_element = cuts[i];
         shards[i].full_count = WHOLE;

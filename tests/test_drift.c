@@ -38,9 +38,9 @@ static void update(arrays *a, int64_t step)
 }
 
 /* Uniform in [low, high). */
-static float draw_between(uint64_t *seed, double low, double high)
+static float draw_between(splitmix *random, double low, double high)
 {
-    return (float)(low + (high - low) * (double)(draw(seed) >> 11) * 0x1p-53);
+    return (float)(low + (high - low) * (double)(splitmix_next(random) >> 11) * 0x1p-53);
 }
 
 /* ---- a million steps ----------------------------------------------------------------------------------------- */
@@ -121,7 +121,7 @@ ParameterizedTest(const size_t *index, drift, a_million_steps)
     static arrays a;
     oracle_element want[STREAMS];
     drift param = {0}, state[FOPT_STATE_KINDS] = {{0}};
-    uint64_t seed = 1;
+    splitmix random = {1};
     a.group = row->group;
     a.group.size = sizeof a.group;
     a.count = ELEMENTS;
@@ -133,7 +133,7 @@ ParameterizedTest(const size_t *index, drift, a_million_steps)
     for (int64_t step = 1; step <= STEPS; step++) {
         const bool back = row->group.lr > 0 && step / SWING % 2 != 0;
         for (size_t i = 0; i < STREAMS; i++)
-            a.grad[i] = back ? draw_between(&seed, -1, -0.5) : draw_between(&seed, 0.5, 1);
+            a.grad[i] = back ? draw_between(&random, -1, -0.5) : draw_between(&random, 0.5, 1);
         for (size_t i = STREAMS; i < ELEMENTS; i++)
             a.grad[i] = a.grad[i - STREAMS];
         update(&a, step);
@@ -213,17 +213,17 @@ Test(drift, tiny_decoupled_decay)
     enum { DECAY_STEPS = 100000 };
     static arrays a;
     static oracle_element want[MOST];
-    uint64_t seed = 1;
+    splitmix random = {1};
     a.group = (fopt_group){.size = sizeof a.group, .flags = FOPT_DECOUPLED_DECAY, .lr = 1e-6, .weight_decay = 0.01};
     a.count = MOST;
     now_running("sgd decoupled, lr 1e-6, weight_decay 0.01");
     for (size_t i = 0; i < MOST; i++) {
-        a.param[i] = draw_between(&seed, 1.2, 1.9);
+        a.param[i] = draw_between(&random, 1.2, 1.9);
         want[i] = (oracle_element){.param = (double)a.param[i]};
     }
     for (int64_t step = 1; step <= DECAY_STEPS; step++) {
         for (size_t i = 0; i < MOST; i++)
-            a.grad[i] = draw_between(&seed, -1, 1) + draw_between(&seed, -1, 1); /* smooth: no bias by rounding */
+            a.grad[i] = draw_between(&random, -1, 1) + draw_between(&random, -1, 1); /* smooth: no bias by rounding */
         const arrays before = a;
         update(&a, step);
         for (size_t i = 0; i < MOST; i++) {

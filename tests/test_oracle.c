@@ -12,6 +12,7 @@
  */
 #include "fusedopt.h"
 #include "oracle.h"
+#include "splitmix.h"
 
 #include <criterion/criterion.h>
 #include <criterion/logging.h>
@@ -81,29 +82,20 @@ static void store(stored_array *array, size_t i, double x)
     array->data.bits16[i] = (uint16_t)((bits < infinity ? (int)bits : infinity - 1) | (signbit(x) ? 0x8000 : 0));
 }
 
-/* splitmix64 */
-static uint64_t draw(uint64_t *seed)
+static double draw_uniform(splitmix *random, double low, double high)
 {
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-}
-
-static double draw_uniform(uint64_t *seed, double low, double high)
-{
-    return low + (high - low) * (double)(draw(seed) >> 11) * 0x1p-53;
+    return low + (high - low) * (double)(splitmix_next(random) >> 11) * 0x1p-53;
 }
 
 /* A number of either sign whose decimal exponent is uniform. */
-static double draw_wide(uint64_t *seed, double low_exponent, double high_exponent)
+static double draw_wide(splitmix *random, double low_exponent, double high_exponent)
 {
-    double magnitude = pow(10, draw_uniform(seed, low_exponent, high_exponent));
-    return draw(seed) & 1 ? -magnitude : magnitude;
+    double magnitude = pow(10, draw_uniform(random, low_exponent, high_exponent));
+    return splitmix_next(random) & 1 ? -magnitude : magnitude;
 }
 
-#define DRAW_FROM(seed, ...)                                                                                           \
-    (((const double[]){__VA_ARGS__})[draw(seed) % (sizeof((const double[]){__VA_ARGS__}) / sizeof(double))])
+#define DRAW_FROM(random, ...)                                                                                         \
+    (((const double[]){__VA_ARGS__})[splitmix_next(random) % (sizeof((const double[]){__VA_ARGS__}) / sizeof(double))])
 
 /* ---- one trial ----------------------------------------------------------------------------------------------- */
 
@@ -115,29 +107,29 @@ typedef struct oracle_trial {
 } oracle_trial;
 
 /* Fills the arrays. */
-typedef void draw_function(oracle_trial *trial, uint64_t *seed);
+typedef void draw_function(oracle_trial *trial, splitmix *random);
 
 /* Hyperparameters for the rule, flags and formats that are already set. */
-static void draw_group(fopt_group *group, int64_t *step, bool momentum, uint64_t *seed)
+static void draw_group(fopt_group *group, int64_t *step, bool momentum, splitmix *random)
 {
     bool adam = group->rule == FOPT_ADAM || group->rule == FOPT_ADAMW;
     group->size = sizeof *group;
-    *step = (int64_t)DRAW_FROM(seed, 1, 2, 3, 10, 1000, 1e6, 0x1p53);
-    group->lr = DRAW_FROM(seed, 1e-5, 1e-3, 0.1, 1, draw_uniform(seed, 0, 2));
-    group->weight_decay = DRAW_FROM(seed, 0, 0, 1e-4, 0.1, 10);
+    *step = (int64_t)DRAW_FROM(random, 1, 2, 3, 10, 1000, 1e6, 0x1p53);
+    group->lr = DRAW_FROM(random, 1e-5, 1e-3, 0.1, 1, draw_uniform(random, 0, 2));
+    group->weight_decay = DRAW_FROM(random, 0, 0, 1e-4, 0.1, 10);
     if (adam) {
-        group->beta1 = DRAW_FROM(seed, 0, 0.5, 0.9, 0.9999, draw_uniform(seed, 0, 1));
-        group->beta2 = DRAW_FROM(seed, 0, 0.5, 0.999, 0.9999, draw_uniform(seed, 0, 1));
+        group->beta1 = DRAW_FROM(random, 0, 0.5, 0.9, 0.9999, draw_uniform(random, 0, 1));
+        group->beta2 = DRAW_FROM(random, 0, 0.5, 0.999, 0.9999, draw_uniform(random, 0, 1));
     }
     if (group->rule == FOPT_RMSPROP)
-        group->alpha = DRAW_FROM(seed, 0, 0.5, 0.99, 0.9999, draw_uniform(seed, 0, 1));
+        group->alpha = DRAW_FROM(random, 0, 0.5, 0.99, 0.9999, draw_uniform(random, 0, 1));
     if (adam || group->rule == FOPT_RMSPROP)
-        group->eps = DRAW_FROM(seed, 1e-15, 1e-8, 1e-8, 1e-3, 1);
+        group->eps = DRAW_FROM(random, 1e-15, 1e-8, 1e-8, 1e-3, 1);
     if (momentum)
-        group->momentum = DRAW_FROM(seed, 1e-3, 0.5, 0.9, 0.9999, draw_uniform(seed, 0.1, 1));
+        group->momentum = DRAW_FROM(random, 1e-3, 0.5, 0.9, 0.9999, draw_uniform(random, 0.1, 1));
     if (momentum && group->rule == FOPT_SGD &&
         !(group->flags & (FOPT_NESTEROV | FOPT_EMA_MOMENTUM | FOPT_CLASSIC_MOMENTUM)))
-        group->dampening = DRAW_FROM(seed, 0, 0, 0.1, 1);
+        group->dampening = DRAW_FROM(random, 0, 0, 0.1, 1);
 }
 
 /* Moments are zero before the first step, and never smaller than the least normal number. */
@@ -147,18 +139,20 @@ static void store_moment(oracle_trial *trial, fopt_state_kind kind, size_t i, do
 }
 
 /* Gradients over a wide range; moments sometimes as gradients of that size would leave them, sometimes not. */
-static void draw_elements(oracle_trial *trial, uint64_t *seed)
+static void draw_elements(oracle_trial *trial, splitmix *random)
 {
     bool buffer_of_ratios = trial->group.rule == FOPT_RMSPROP; /* about 1, whatever the gradients */
-    bool wide = draw(seed) % 4 == 0;
+    bool wide = splitmix_next(random) % 4 == 0;
     for (size_t i = 0; i < COUNT; i++) {
-        double g = draw(seed) % 16 == 0 ? 0 : wide ? draw_wide(seed, -18, 18) : draw_wide(seed, -7, 4);
-        double size = draw(seed) % 4 == 0 ? draw_wide(seed, -7, 4) : g; /* of the gradients before */
-        double second = size * size * pow(10, draw_uniform(seed, -2, 1));
-        double first = sqrt(second) * draw_uniform(seed, -1.05, 1.05); /* beyond 1, the variance is negative */
-        double most = second * pow(10, draw_uniform(seed, -1, 1));
-        double buffer = (buffer_of_ratios ? 1 : size) * draw_uniform(seed, -10, 10);
-        double p = draw(seed) % 8 == 0 ? 0 : draw(seed) % 4 == 0 ? g * trial->group.lr : draw_wide(seed, -6, 3);
+        double g = splitmix_next(random) % 16 == 0 ? 0 : wide ? draw_wide(random, -18, 18) : draw_wide(random, -7, 4);
+        double size = splitmix_next(random) % 4 == 0 ? draw_wide(random, -7, 4) : g; /* of the gradients before */
+        double second = size * size * pow(10, draw_uniform(random, -2, 1));
+        double first = sqrt(second) * draw_uniform(random, -1.05, 1.05); /* beyond 1, the variance is negative */
+        double most = second * pow(10, draw_uniform(random, -1, 1));
+        double buffer = (buffer_of_ratios ? 1 : size) * draw_uniform(random, -10, 10);
+        double p = splitmix_next(random) % 8 == 0   ? 0
+                   : splitmix_next(random) % 4 == 0 ? g * trial->group.lr
+                                                    : draw_wide(random, -6, 3);
         store(&trial->param, i, p);
         store(&trial->grad, i, g);
         store_moment(trial, FOPT_FIRST_MOMENT, i, first);
@@ -170,14 +164,14 @@ static void draw_elements(oracle_trial *trial, uint64_t *seed)
 
 /* Gradients and parameters at and beyond the edges. The huge ones are small enough that sums stay finite, so that only
  * squares overflow. */
-static void draw_special(oracle_trial *trial, uint64_t *seed)
+static void draw_special(oracle_trial *trial, splitmix *random)
 {
-    draw_elements(trial, seed);
+    draw_elements(trial, random);
     for (size_t i = 0; i < COUNT; i++) {
         double g =
-            DRAW_FROM(seed, 0, -0.0, 1e-45, -1e-39, 1e-19, -1, 1e19, -1e20, 1e30, -1e37, INFINITY, -INFINITY, NAN);
+            DRAW_FROM(random, 0, -0.0, 1e-45, -1e-39, 1e-19, -1, 1e19, -1e20, 1e30, -1e37, INFINITY, -INFINITY, NAN);
         trial->grad.data.f32[i] = (float)g;
-        trial->param.data.f32[i] = (float)DRAW_FROM(seed, 0, -0.0, 1e-45, -1e-39, 1, -1e30);
+        trial->param.data.f32[i] = (float)DRAW_FROM(random, 0, -0.0, 1e-45, -1e-39, 1, -1e30);
     }
 }
 
@@ -268,8 +262,9 @@ static void run_trial(const fopt_group *group, bool momentum, fopt_format param,
     before = (oracle_trial){.group = *group, .seed = seed, .param.format = param, .grad.format = grad};
     for (int kind = 0; kind < FOPT_STATE_KINDS; kind++)
         before.state[kind].format = group->state_format[kind];
-    draw_group(&before.group, &before.step, momentum, &seed);
-    draw_arrays(&before, &seed);
+    splitmix random = {seed};
+    draw_group(&before.group, &before.step, momentum, &random);
+    draw_arrays(&before, &random);
     after = before;
     update(&after);
     for (size_t i = 0; i < COUNT; i++)

@@ -336,10 +336,10 @@ Test(q8, a_quiet_coordinate_beside_a_loud_one)
     memset(&t, 0, sizeof t);
     double largest = 0;
     bool would_be_zero = false;
-    uint64_t seed = 4;
+    splitmix random = {4};
     for (int64_t step = 1; step <= 3000; step++) {
         const float before = t.param[7];
-        t.grad[0] = draw(&seed) % 2 == 0 ? 10.0f : -10.0f;
+        t.grad[0] = splitmix_next(&random) % 2 == 0 ? 10.0f : -10.0f;
         t.grad[7] = step > 2000 ? 1e-3f : 0.0f;
         update(&group, FOPT_ISA_AUTO, &t, step);
         largest = fmax(largest, fabs((double)t.param[7] - (double)before));

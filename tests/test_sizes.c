@@ -28,7 +28,7 @@ typedef struct set {
 /* `offset` as for guarded_new(), but in elements of each array. */
 static guarded new_array(fopt_format format, size_t count, size_t offset)
 {
-    return guarded_new(count * element_bytes(format), offset == GUARD_END ? offset : offset * element_bytes(format));
+    return guarded_new(count * numbers_bytes(format), offset == GUARD_END ? offset : offset * numbers_bytes(format));
 }
 
 static set new_set(case_formats formats, size_t count, size_t offset)
@@ -38,7 +38,7 @@ static set new_set(case_formats formats, size_t count, size_t offset)
     s.grad = new_array(formats.grad, count, offset);
     for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
         s.state[kind] = guarded_new(moment_bytes(formats.state, count),
-                                    offset == GUARD_END ? offset : offset * element_bytes(formats.state));
+                                    offset == GUARD_END ? offset : offset * numbers_bytes(formats.state));
     return s;
 }
 
@@ -263,7 +263,7 @@ static void compare_states(const fopt_optimizer *optimizer, size_t tensor, const
 /* Where the next tensor begins: at a multiple of 4 bytes. */
 static size_t packed_bytes(fopt_format format, size_t count)
 {
-    return (count * element_bytes(format) + 3) / 4 * 4;
+    return (count * numbers_bytes(format) + 3) / 4 * 4;
 }
 
 static set describe_small(size_t index, case_formats formats)

@@ -60,7 +60,7 @@ static void update(arrays *a, int64_t step)
             states[kind] = (fopt_array){.size = sizeof(fopt_array),
                                         .data = a->state[kind],
                                         .count = a->count,
-                                        .bytes = a->count * element_bytes(a->formats.state),
+                                        .bytes = a->count * numbers_bytes(a->formats.state),
                                         .format = a->formats.state};
     }
     expect_ok(fopt_update(NULL, &a->group, &tensor, states, step, NULL));
@@ -105,7 +105,7 @@ static void fill_pairs(arrays *a)
 
 static bool is_finite_as(fopt_format format, double value)
 {
-    return isfinite(value_of_bits(format, bits_of_value(format, value)));
+    return isfinite(numbers_value(format, numbers_nearest(format, value)));
 }
 
 /* What is finite, and what is not, must be as in the oracle. An infinity amid a formula ends as one or as a NaN,
@@ -132,12 +132,12 @@ static void compare_classes(const arrays *before, const arrays *after, int64_t s
 static void compare_neighbours(const arrays *among_specials, const arrays *among_ordinary)
 {
     for (size_t i = 0; i < among_specials->count; i += 2) {
-        cr_assert_eq(get_bits(among_specials->formats.param, among_specials->param, i),
-                     get_bits(among_specials->formats.param, among_ordinary->param, i),
+        cr_assert_eq(numbers_get(among_specials->formats.param, among_specials->param, i),
+                     numbers_get(among_specials->formats.param, among_ordinary->param, i),
                      "%s element=%zu: param differs beside a special value", what_runs(), i);
         for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-            cr_assert_eq(get_bits(among_specials->formats.state, among_specials->state[kind], i),
-                         get_bits(among_specials->formats.state, among_ordinary->state[kind], i),
+            cr_assert_eq(numbers_get(among_specials->formats.state, among_specials->state[kind], i),
+                         numbers_get(among_specials->formats.state, among_ordinary->state[kind], i),
                          "%s element=%zu: state differs beside a special value", what_runs(), i);
     }
 }
@@ -244,7 +244,7 @@ Test(special, second_moments_saturate)
                     expect_oracles_step(&before, &a, step);
                 for (fopt_state_kind kind = FOPT_SECOND_MOMENT; kind <= FOPT_MAX_SECOND_MOMENT && step == 1; kind++)
                     for (size_t i = 0; i < a.count && oracle_keeps(&a.group, kind); i++)
-                        cr_assert_eq(get_bits(format, a.state[kind], i), largest, "%s element=%zu: %s is %a",
+                        cr_assert_eq(numbers_get(format, a.state[kind], i), largest, "%s element=%zu: %s is %a",
                                      what_runs(), i, fopt_state_kind_name(a.group.rule, kind), state_of(&a, kind, i));
                 memset(a.grad, 0, sizeof a.grad);
             }
@@ -316,12 +316,12 @@ Test(special, subnormals_are_kept_and_used)
         a.group.lr = 1;
         describe_run(&a, "subnormals, lr 1");
         for (uint32_t i = 0; i < a.count; i++) {
-            set_bits(formats[f], a.param, i, i / 20 * 3);
-            set_bits(formats[f], a.grad, i, i % 20 * 2);
+            numbers_set(formats[f], a.param, i, i / 20 * 3);
+            numbers_set(formats[f], a.grad, i, i % 20 * 2);
         }
         update(&a, 1);
         for (uint32_t i = 0; i < a.count; i++) {
-            const double want = value_of_bits(formats[f], i / 20 * 3) - value_of_bits(formats[f], i % 20 * 2);
+            const double want = numbers_value(formats[f], i / 20 * 3) - numbers_value(formats[f], i % 20 * 2);
             cr_assert_eq(param_of(&a, i), want, "%s element=%u: got %a want %a", what_runs(), i, param_of(&a, i), want);
         }
     }

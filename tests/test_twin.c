@@ -149,7 +149,7 @@ static size_t cut(size_t count, size_t shard)
 
 static unsigned char *at(const storage *array, fopt_format format, size_t element)
 {
-    return (unsigned char *)array->bytes + element * element_bytes(format);
+    return (unsigned char *)array->bytes + element * numbers_bytes(format);
 }
 
 /* The whole tensor, or shard number `index`. */
@@ -227,7 +227,7 @@ static void run(const work *w, way how)
                                 .parallel_for = how.spread->parallel_for};
     const size_t tensor_count = how.shards ? SHARDS : 1;
     fopt_tensor tensors[SHARDS];
-    memcpy(got.param.bytes, start.bytes, w->count * element_bytes(w->param));
+    memcpy(got.param.bytes, start.bytes, w->count * numbers_bytes(w->param));
     for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
         memset(got.state[kind].bytes, 0, moment_bytes(w->group.state_format[kind], w->count));
     for (size_t i = 0; i < tensor_count; i++)

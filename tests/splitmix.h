@@ -1,9 +1,9 @@
 /*
- * The program's random numbers: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
- * Integer arithmetic and exact conversions only, so a seed gives the same numbers on every machine.
+ * Random numbers of tests and program: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
+ * 2014). Integer arithmetic and exact conversions only, so a seed gives the same numbers on every machine.
  */
-#ifndef SPLITMIX_H
-#define SPLITMIX_H
+#ifndef FUSEDOPT_TESTS_SPLITMIX_H
+#define FUSEDOPT_TESTS_SPLITMIX_H
 
 #include <stddef.h>
 #include <stdint.h>

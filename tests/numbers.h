@@ -1,6 +1,9 @@
-/* The numbers of the library's formats, as bits, by arithmetic of the program's own. */
-#ifndef NUMBERS_H
-#define NUMBERS_H
+/*
+ * The numbers of the library's formats, as bits, by arithmetic of their own: for the tests, and for `fusedopt verify`
+ * and `bench`.
+ */
+#ifndef FUSEDOPT_TESTS_NUMBERS_H
+#define FUSEDOPT_TESTS_NUMBERS_H
 
 #include "fusedopt.h"
 #include "splitmix.h"
@@ -16,6 +19,9 @@ void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits);
 
 /* What bits stand for; not FOPT_Q8's, which stand for parts of a tile's absmax. */
 double numbers_value(fopt_format format, uint32_t bits);
+
+/* The nearest to it, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
+uint32_t numbers_nearest(fopt_format format, double value);
 
 /* The largest finite number. */
 double numbers_largest(fopt_format format);

@@ -120,3 +120,21 @@ uint32_t numbers_ordinary(fopt_format format, splitmix *random)
     const uint32_t exponent = (uint32_t)(1 - s.least - 12) + (uint32_t)(bits >> 32) % 16;
     return (bits >> 63 ? sign_bit(format) : 0) | exponent << s.significand | fraction;
 }
+
+uint32_t numbers_nearest(fopt_format format, double value)
+{
+    const struct shape s = shapes[format];
+    if (isnan(value))
+        return infinity_bits(format) | 1u << (s.significand - 1);
+    const uint32_t sign = signbit(value) ? sign_bit(format) : 0;
+    if (isinf(value))
+        return sign | infinity_bits(format);
+
+    /* In units of the last place, rounded without asking the rounding mode. */
+    const int exponent = value == 0 || ilogb(value) < s.least ? s.least : ilogb(value);
+    const double units = ldexp(fabs(value), s.significand - exponent), down = floor(units), rest = units - down;
+    const double rounded = rest > 0.5 || (rest == 0.5 && fmod(down, 2) != 0) ? down + 1 : down;
+    /* The leading one of a normal number, if any, adds 1 to the exponent field; so does a carry. */
+    const double bits = ldexp(exponent - s.least, s.significand) + rounded;
+    return sign | (bits < infinity_bits(format) ? (uint32_t)bits : infinity_bits(format));
+}
