@@ -88,20 +88,24 @@ static void assign_state(fopt_optimizer *o)
 
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
 
-/* A gradient may lie anywhere but in a parameter: the step would read what it has just written. */
+/* A gradient may lie anywhere but in what a step writes: parameters and, once there is one, the state. */
 static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, const void *grad)
 {
     const fopt_i_record *r = &o->records[index];
     if (!grad || r->count == 0)
         return FOPT_OK;
-    size_t bytes = r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
-    const fopt_i_interval *param =
-        fopt_i_find_overlap(o->params, o->param_count, fopt_i_interval_of(grad, bytes, index));
-    if (!param)
-        return FOPT_OK;
-    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which overlaps the param of %s",
-                       fopt_i_tensor_label(index, o->names[index]).text, grad,
-                       fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+    const size_t bytes = r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
+    const fopt_i_interval whole = fopt_i_interval_of(grad, bytes, index);
+    const fopt_i_interval state = fopt_i_interval_of(o->state, o->state ? o->device_bytes : 0, 0);
+    const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, whole);
+    if (param)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which overlaps the param of %s",
+                           fopt_i_tensor_label(index, o->names[index]).text, grad,
+                           fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+    if (fopt_i_find_overlap(&state, 1, whole))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which lies in the state of this optimizer",
+                           fopt_i_tensor_label(index, o->names[index]).text, grad);
+    return FOPT_OK;
 }
 
 static fopt_status check_overlaps(fopt_optimizer *o)

@@ -268,7 +268,8 @@ FOPT_API fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule r
 /*
  * One parameter tensor, or one shard of one, as the caller owns it. `param` and `grad` point to `count` consecutive
  * elements in memory of the optimizer's device, aligned to their element size (16 bytes or more is fastest), and must
- * stay valid as long as the optimizer uses them. No parameter may overlap another parameter or a gradient.
+ * stay valid as long as the optimizer uses them. No parameter may overlap another parameter or a gradient, and no
+ * gradient the optimizer's state.
  */
 typedef struct fopt_tensor {
     size_t size;

@@ -156,6 +156,11 @@ Test(errors_calls, gradients)
     grads[ADAMW] = m.memory.params[ADAM] + MODEL_BYTES - sizeof(float);
     refused(ARGUMENT, "tensor 4 'adamw': grad*0x*overlaps the param of tensor 3 'adam'",
             fopt_set_grads(m.optimizer, grads, NULL));
+    fopt_array moments = {.size = sizeof moments};
+    ASSERT_OK(fopt_state(m.optimizer, ADAM, FOPT_SECOND_MOMENT, &moments));
+    grads[ADAMW] = moments.data;
+    refused(ARGUMENT, "tensor 4 'adamw': grad*0x*lies in the state of this optimizer",
+            fopt_set_grads(m.optimizer, grads, NULL));
     model_expect_as_fresh(&m);
 }
 
