@@ -25,8 +25,8 @@ const char *memory_driver(fopt_device device);
 fopt_stream memory_queue(fopt_device device);
 
 /* Zeros, `bytes` of them, or NULL. Arrays that are walked side by side must differ in `index`, 0 to 15: on the CPU they
- * then begin apart by more than a page modulo every large power of two, as malloc() would mostly place them. Addresses
- * alike modulo such a power fall into the same few lines of a cache, and slow any loop by up to 40 %. */
+ * then begin apart by more than a page modulo every large power of two. Addresses alike modulo such a power fall into
+ * the same few lines of a cache, and slow any loop by up to 40 %. */
 void *memory_new(fopt_device device, size_t bytes, size_t index);
 void memory_free(fopt_device device, void *memory); /* NULL is allowed */
 

@@ -20,8 +20,8 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
  * multiple of FOPT_I_ALIGNMENT. CPUs are slow at walking arrays side by side that begin at the same place in a page, as
  * large blocks from malloc() do, parameters and gradients among them (an Adam step took up to 15 % longer), and slower
  * where they are a multiple of a large power of two apart as well (1.75 times as long, with 64M elements). So each kind
- * begins a page and a quarter further on. */
-#define FOPT_I_KIND_PADDING 5120
+ * begins a page and a fifth further on: four fifths are not a page, and the last kind is not where the block begins. */
+#define FOPT_I_KIND_PADDING (4096 + 13 * FOPT_I_ALIGNMENT)
 
 /* Of one moment of one tensor. */
 typedef struct fopt_i_state_bytes {

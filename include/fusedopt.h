@@ -119,7 +119,7 @@ typedef struct fopt_device {
 typedef enum fopt_isa {
     FOPT_ISA_AUTO = 0,     /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512, avx2,
                               baseline) overrides the choice */
-    FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: runs everywhere */
+    FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: any that is little-endian */
     FOPT_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
     FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
 } fopt_isa;
@@ -332,7 +332,7 @@ typedef struct fopt_sizes {
     size_t size;
     size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
                              tensors and moments */
-    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 20 KiB in all */
+    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 19,712 in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it: 104 bytes a group, and a
                              tensor 128 on the CPU, 148 and 4 a tile on CUDA */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */

@@ -100,8 +100,8 @@ FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
 }
 
 /* What is stored as a moment is never subnormal: a first moment whose gradient stays zero decays right into that
- * range, where CPUs are ten times slower. By mask, and so is the choice below: of conditions one after the other gcc 12
- * makes a path for each outcome, and computes all that follows in each. */
+ * range, where CPUs are ten times slower. By mask, as in fopt_i_average_square(): of conditions one after the
+ * other gcc 12 makes a path for each outcome, and computes all that follows in each. */
 FOPT_FN float fopt_i_moment(float x)
 {
     return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(fabsf(x) < FLT_MIN));
@@ -120,6 +120,7 @@ FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
     float square = g * g;
     float average = fopt_i_moment(fopt_i_average(c, square, a));
     uint32_t overflows = fopt_i_mask(square > FLT_MAX);
+    /* fopt_i_select(), but with +: fewer operations, since gcc 12 rewrites | where the mask is an element's own. */
     return fopt_i_float((fopt_i_bits(average) & ~overflows) + (fopt_i_bits(FLT_MAX) & overflows));
 }
 

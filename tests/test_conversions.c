@@ -1,11 +1,12 @@
 /*
- * The 16-bit formats through the library, against conversions by ldexp() (buffers.c): decoding as a gradient, encoding
+ * The 16-bit formats through the library, against conversions by ldexp() (numbers.c): decoding as a gradient, encoding
  * as a parameter, both as a parameter that does not move.
  */
 #include "buffers.h"
 #include "cases.h"
 
 #include <criterion/criterion.h>
+#include <float.h>
 #include <math.h>
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -149,4 +150,56 @@ Test(conversions, any_numbers)
                 numbers_set(FOPT_F32, negated, k, (uint32_t)splitmix_next(&random));
             round_all(halves[i], LENGTH(negated));
         }
+}
+
+/* ---- moments ------------------------------------------------------------------------------------------------- */
+
+/* What a momentum buffer in bf16 becomes that holds a gradient: the nearest, but nothing finite becomes infinite, the
+ * subnormal is zero, and a NaN the canonical one. */
+static uint32_t stored(float gradient)
+{
+    const double value = (double)gradient;
+    const uint32_t sign = signbit(gradient) ? 0x8000u : 0u, nearest = numbers_nearest(FOPT_BF16, value);
+    if (fabs(value) < (double)FLT_MIN)
+        return 0;
+    return isfinite(value) && nearest == (sign | 0x7f80u) ? sign | 0x7f7fu : nearest;
+}
+
+/* Every upper half of a float with lower halves around those where rounding changes; a tile's part at the end. */
+Test(conversions, moments_round)
+{
+    static const uint16_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    enum { COUNT = PATTERNS * (int)LENGTH(lower) - 1 };
+    static float param[COUNT], gradient[COUNT];
+    static uint16_t buffer[COUNT], halves_of_param[COUNT], halves_of_gradient[COUNT];
+    for (uint32_t i = 0; i < COUNT; i++) {
+        const uint32_t bits = i / (uint32_t)LENGTH(lower) << 16 | lower[i % LENGTH(lower)];
+        numbers_set(FOPT_F32, gradient, i, bits);
+        halves_of_gradient[i] = (uint16_t)(bits >> 16);
+    }
+    fopt_group group;
+    expect_ok(fopt_group_init(&group, sizeof group, FOPT_SGD));
+    group.momentum = 0.9;
+    group.state_format[FOPT_MOMENTUM_BUFFER] = FOPT_BF16;
+    for (int in_bf16 = 0; in_bf16 <= 1; in_bf16++) {
+        const fopt_format format = in_bf16 ? FOPT_BF16 : FOPT_F32;
+        const fopt_tensor tensor = {.size = sizeof tensor,
+                                    .param = in_bf16 ? (void *)halves_of_param : param,
+                                    .grad = in_bf16 ? (void *)halves_of_gradient : gradient,
+                                    .count = COUNT,
+                                    .param_format = format,
+                                    .grad_format = format};
+        fopt_array states[FOPT_STATE_KINDS];
+        for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
+            states[kind] = (fopt_array){.size = sizeof(fopt_array)};
+        states[FOPT_MOMENTUM_BUFFER] = moment_array(FOPT_BF16, buffer, COUNT);
+        now_running("sgd momentum %s/%s/bf16", fopt_format_name(format), fopt_format_name(format));
+        memset(buffer, 0, sizeof buffer);
+        expect_ok(fopt_update(NULL, &group, &tensor, states, 1, NULL));
+        for (size_t i = 0; i < COUNT; i++) {
+            const float was = (float)get_value(format, tensor.grad, i);
+            cr_assert_eq(buffer[i], stored(was), "%s: %a became 0x%04x, should be 0x%04x", what_runs(), (double)was,
+                         buffer[i], stored(was));
+        }
+    }
 }

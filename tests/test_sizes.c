@@ -66,6 +66,15 @@ static void copy_set(set to, set from)
         memcpy(to.state[kind].data, from.state[kind].data, from.state[kind].bytes);
 }
 
+/* Of parameters and gradients, as many as `to` has; its moments are zero. */
+static void copy_beginning(set to, set from)
+{
+    memcpy(to.param.data, from.param.data, to.param.bytes);
+    memcpy(to.grad.data, from.grad.data, to.grad.bytes);
+    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
+        memset(to.state[kind].data, 0, to.state[kind].bytes);
+}
+
 static fopt_tensor describe(set s)
 {
     return (fopt_tensor){.size = sizeof(fopt_tensor),
@@ -185,10 +194,7 @@ Test(sizes, a_part_of_a_tile_is_as_the_whole)
             now_running("%s %s/%s/%s", name, fopt_format_name(formats.param), fopt_format_name(formats.grad),
                         fopt_format_name(formats.state));
             fill_set(whole, index);
-            memcpy(cut.param.data, whole.param.data, cut.param.bytes);
-            memcpy(cut.grad.data, whole.grad.data, cut.grad.bytes);
-            for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-                memset(cut.state[kind].data, 0, cut.state[kind].bytes);
+            copy_beginning(cut, whole);
             run_updates(whole, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
             run_updates(cut, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
             compare_sets(&group, cut, beginning);
@@ -196,6 +202,38 @@ Test(sizes, a_part_of_a_tile_is_as_the_whole)
         free_set(whole);
         free_set(cut);
     }
+}
+
+/* The same of parameters and gradients in bf16 with any of the moments in f32, the others in bf16: what is bf16
+ * throughout has a loop of its own, and only that. */
+Test(sizes, a_part_of_a_tile_of_mixed_moments)
+{
+    const size_t count = 512, part = 511;
+    const case_formats largest = {FOPT_BF16, FOPT_BF16, FOPT_F32};
+    const set whole = new_set(largest, count, 0), cut = new_set(largest, part, 0);
+    set beginning = whole;
+    beginning.count = part;
+    for (size_t index = 0; index < case_count(); index++)
+        for (unsigned mixture = 0; mixture < 1u << FOPT_STATE_KINDS; mixture++) {
+            char name[CASE_NAME_SIZE];
+            fopt_group group = case_group(index);
+            bool is_new = true;
+            for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+                group.state_format[kind] = mixture & 1u << kind ? FOPT_F32 : FOPT_BF16;
+                is_new = is_new && (oracle_keeps(&group, kind) || !(mixture & 1u << kind));
+            }
+            if (!is_new)
+                continue;
+            case_name(&group, name);
+            now_running("%s bf16/bf16, moments %u in f32", name, mixture);
+            fill_set(whole, index);
+            copy_beginning(cut, whole);
+            run_updates(whole, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
+            run_updates(cut, &group, FOPT_ISA_AUTO, 1, 1, STEPS);
+            compare_sets(&group, cut, beginning);
+        }
+    free_set(whole);
+    free_set(cut);
 }
 
 Test(sizes, empty_without_pointers)

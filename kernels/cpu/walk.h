@@ -75,7 +75,7 @@ FOPT_I_INLINE float *open_moments(const fopt_i_moments *from, unsigned format, s
 
 typedef fopt_i_element element_function(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e, float gradient);
 
-/* Each arithmetic as it is, and without the options that few trainings use: choosing between their outcomes by masks
+/* Each arithmetic as it is, and without the options that are most often off: choosing between their outcomes by masks
  * takes a fifth of the time of a loop that arithmetic bounds. */
 #define FOPT_I_ELEMENT(arithmetic)                                                                                     \
     FOPT_I_INLINE fopt_i_element element_##arithmetic(unsigned kinds, const fopt_i_coef *coef, fopt_i_element e,       \
@@ -204,6 +204,7 @@ FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fo
     fopt_i_bf16 *FOPT_I_RESTRICT second = bf16_moments(kinds, r, FOPT_SECOND_MOMENT, tile);
     fopt_i_bf16 *FOPT_I_RESTRICT max_second = bf16_moments(kinds, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *FOPT_I_RESTRICT buffer = bf16_moments(kinds, r, FOPT_MOMENTUM_BUFFER, tile);
+    /* Of the one kind that is rounded stochastically. */
     const uint64_t key = fopt_i_tile_key(v->step_key[FOPT_SECOND_MOMENT], r->tile_offset + tile);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {

@@ -6,7 +6,7 @@
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(group, step)               computes it, in double
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element
- *   fopt_i_NAME_simplify(coef)                          turns options off that few trainings use; 0 if none was on
+ *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are; 0 if none was on
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
