@@ -53,7 +53,8 @@ Test(random, known_answers)
 
 #define BUCKETS 65536
 #define TILES   65536
-#define PAIRS   (FOPT_I_TILE / 2) /* in a tile: 128 numbers a bucket */
+#define PAIRS   128 /* in a tile: as many numbers a bucket */
+_Static_assert(2 * PAIRS == FOPT_I_TILE, "two elements a word");
 
 /* Chi-square over the buckets: its mean is one less than their number, and its variance twice that. */
 static void expect_uniform(const char *what, const uint32_t *buckets)
