@@ -50,28 +50,24 @@ void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits)
            numbers_bytes(format));
 }
 
-static double half_value(uint32_t bits)
-{
-    const uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double value;
-    if (exponent == 31)
-        value = fraction > 0 ? (double)NAN : (double)INFINITY;
-    else if (exponent == 0)
-        value = ldexp(fraction, -24);
-    else
-        value = ldexp(fraction + 1024, (int)exponent - 25);
-    return bits & 0x8000 ? -value : value;
-}
-
 double numbers_value(fopt_format format, uint32_t bits)
 {
-    if (format == FOPT_F16)
-        return half_value(bits);
-    if (format == FOPT_BF16)
-        bits <<= 16; /* it is the upper half of a float */
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return (double)value;
+    if (format == FOPT_F32) {
+        float number;
+        memcpy(&number, &bits, sizeof number);
+        return (double)number;
+    }
+    const struct shape s = shapes[format];
+    const uint32_t magnitude = bits & ~sign_bit(format), fraction = magnitude & ((1u << s.significand) - 1);
+    const int exponent = (int)(magnitude >> s.significand);
+    double value;
+    if (magnitude >= infinity_bits(format))
+        value = magnitude > infinity_bits(format) ? (double)NAN : (double)INFINITY;
+    else if (exponent == 0)
+        value = ldexp(fraction, s.least - s.significand);
+    else
+        value = ldexp(fraction + (1u << s.significand), s.least + exponent - 1 - s.significand);
+    return bits & sign_bit(format) ? -value : value;
 }
 
 double numbers_largest(fopt_format format)

@@ -62,8 +62,8 @@ FOPT_FN void fopt_i_bf16_get(const fopt_i_bf16 *pair, float *low, float *high)
 {
     uint32_t word;
     memcpy(&word, pair, sizeof word);
-    *low = fopt_i_float(word << 16);
-    *high = fopt_i_float(word & 0xffff0000u);
+    *low = fopt_i_bf16_decode((fopt_i_bf16)word);
+    *high = fopt_i_bf16_decode((fopt_i_bf16)(word >> 16));
 }
 
 /* Of two rounded floats. */
