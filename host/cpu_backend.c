@@ -213,8 +213,9 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 }
 
 static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          fopt_stream stream)
+                          const char *label, fopt_stream stream)
 {
+    (void)label;
     (void)stream;
     const fopt_i_cpu_job job = {&alone->record, 1, group, config->seed, alone->absmax};
     return run_step(config, job, fopt_i_tile_count(alone->record.count));
@@ -306,23 +307,26 @@ static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile
     return 0;
 }
 
-static fopt_status check_memory(const fopt_config *config, const void *pointer, const char *field, const char *label)
+static fopt_status enter(const fopt_optimizer *o)
 {
-    (void)config;
-    (void)pointer;
-    (void)field;
-    (void)label;
+    (void)o;
     return FOPT_OK;
+}
+
+static void leave(const fopt_optimizer *o)
+{
+    (void)o;
 }
 
 const fopt_i_backend fopt_i_cpu_backend = {
     .table_bytes = table_bytes,
-    .check_memory = check_memory,
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
     .create = create,
     .destroy = destroy,
+    .enter = enter,
+    .leave = leave,
     .step = step,
     .set_group = set_group,
     .set_lr = set_lr,

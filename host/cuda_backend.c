@@ -7,49 +7,56 @@
  */
 #include "../kernels/cpu/environment.h"
 #include "../kernels/cuda/launch.h"
-#include "internal.h"
+#include "cuda_context.h"
+#include "plan.h"
 #include "ranges.h"
 #include <stdio.h>
 #include <string.h>
 
 typedef struct cuda_private {
+    fopt_i_cuda_context context; /* current during every call */
     fopt_i_cuda_tables tables;
     uint64_t loop_first[FOPT_I_LOOP_COUNT], loop_tiles[FOPT_I_LOOP_COUNT]; /* each loop's part of the tiles */
 } cuda_private;
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
-/* An error of CUDA's that this call caused is returned by it, and taken off CUDA's record. */
-static fopt_status check(cudaError_t error, const char *what)
+/* Reports an error that CUDA had before the call: it is not ours, and is left where it is. That a stream or event was
+ * found not ready is on the same record, and no failure. */
+static fopt_status check_record(void)
 {
-    if (error == cudaSuccess)
+    const cudaError_t error = cudaPeekAtLastError();
+    if (error == cudaSuccess || error == cudaErrorNotReady)
         return FOPT_OK;
-    cudaGetLastError();
-    return fopt_i_fail(FOPT_ERR_DEVICE, "%s failed: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+    return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),
+                       cudaGetErrorName(error));
 }
 
-/* Makes a device current, unless CUDA has failed already: that error is not ours, and is left where it is. That a
- * stream or event was found not ready is on the same record, and no failure. */
-static fopt_status enter(int device, int *previous)
+/* Begins a call's work on the device, which profilers show under the call's name. */
+static fopt_status enter_context(const fopt_i_cuda_context *context)
 {
-    *previous = device;
-    cudaError_t error = cudaPeekAtLastError();
-    if (error != cudaSuccess && error != cudaErrorNotReady)
-        return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),
-                           cudaGetErrorName(error));
-    fopt_status status = check(cudaGetDevice(previous), "cudaGetDevice");
-    if (!status && *previous != device)
-        status = check(cudaSetDevice(device), "cudaSetDevice");
+    fopt_status status = check_record();
+    if (!status)
+        status = fopt_i_cuda_push_context(context);
+    if (!status)
+        FOPT_I_BEGIN_RANGE(fopt_i_call());
     return status;
 }
 
-/* Gives the caller's current device back, whatever happened in between. */
-static fopt_status leave(int device, int previous, fopt_status status)
+static void leave_context(const fopt_i_cuda_context *context)
 {
-    fopt_status restored = FOPT_OK;
-    if (previous != device)
-        restored = check(cudaSetDevice(previous), "cudaSetDevice");
-    return status ? status : restored;
+    FOPT_I_END_RANGE();
+    fopt_i_cuda_pop_context(context);
+}
+
+static fopt_status enter(const fopt_optimizer *o)
+{
+    return enter_context(&((const cuda_private *)o->private)->context);
+}
+
+static void leave(const fopt_optimizer *o)
+{
+    leave_context(&((const cuda_private *)o->private)->context);
 }
 
 /* ---- devices and memory -------------------------------------------------------------------------------------- */
@@ -61,7 +68,7 @@ static fopt_status device_count(int *count)
         return FOPT_OK;
     *count = 0;
     if (error != cudaErrorNoDevice && error != cudaErrorInsufficientDriver)
-        return check(error, "cudaGetDeviceCount");
+        return fopt_i_cuda_check(error, "cudaGetDeviceCount");
     cudaGetLastError();
     return FOPT_OK; /* none is an answer */
 }
@@ -85,7 +92,7 @@ static fopt_status device_query(int index, fopt_device_info *info)
     struct cudaDeviceProp properties;
     fopt_status status = check_index(index);
     if (!status)
-        status = check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+        status = fopt_i_cuda_check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
     if (status)
         return status;
     snprintf(info->name, sizeof info->name, "%.127s", properties.name);
@@ -123,29 +130,53 @@ static fopt_status complete_config(fopt_config *config)
         config->host_allocator = fopt_i_host_allocator;
     if (!config->device_allocator.allocate)
         config->device_allocator = library;
-    return check_index(config->device.index);
+    return FOPT_OK; /* whether the device is there is asked when it is needed: sizes can be had without */
 }
 
-/* Memory that the device can reach: its own, managed, or of the host and registered. */
-static fopt_status check_memory(const fopt_config *config, const void *pointer, const char *field, const char *label)
+/* Whether the device can use memory at this address as it is: its own, managed, or of the host and mapped there. */
+static fopt_status check_address(int device, const void *address, const char *field, const char *label)
 {
-    struct cudaPointerAttributes attributes;
-    int reaches_all = 0;
-    fopt_status status = check(cudaPointerGetAttributes(&attributes, pointer), "cudaPointerGetAttributes");
-    const bool others = !status && attributes.type == cudaMemoryTypeDevice && attributes.device != config->device.index;
-    if (status || (attributes.devicePointer && !others))
+    struct cudaPointerAttributes found;
+    int reaches_host = 0;
+    fopt_status status = fopt_i_cuda_check(cudaPointerGetAttributes(&found, address), "cudaPointerGetAttributes");
+    if (!status && found.type == cudaMemoryTypeUnregistered)
+        status = fopt_i_cuda_check(cudaDeviceGetAttribute(&reaches_host, cudaDevAttrPageableMemoryAccess, device),
+                                   "cudaDeviceGetAttribute");
+    if (status || reaches_host)
         return status;
-    status = check(cudaDeviceGetAttribute(&reaches_all, cudaDevAttrPageableMemoryAccess, config->device.index),
-                   "cudaDeviceGetAttribute");
-    if (status || (reaches_all && !others))
-        return status;
-    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, which is not memory of CUDA device %d", label, field, pointer,
-                       config->device.index);
+    if (found.type == cudaMemoryTypeHost && found.devicePointer && found.devicePointer != address)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT,
+                           "%s: %s has %p, which is memory of the host that CUDA device %d sees at %p", label, field,
+                           address, device, found.devicePointer);
+    if (!found.devicePointer || (found.type == cudaMemoryTypeDevice && found.device != device))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s has %p, which is not memory of CUDA device %d", label, field,
+                           address, device);
+    return FOPT_OK;
+}
+
+/* Both ends of an array. `field` of `label` is its name in messages. */
+static fopt_status check_memory(int device, const void *array, size_t bytes, const char *field, const char *label)
+{
+    fopt_status status = check_address(device, array, field, label);
+    return status ? status : check_address(device, (const char *)array + bytes - 1, field, label);
+}
+
+static fopt_status check_param_and_grad(int device, const fopt_i_record *r, const char *label)
+{
+    const size_t count = (size_t)r->count;
+    fopt_status status = FOPT_OK;
+    if (count > 0)
+        status = check_memory(device, r->param, count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes,
+                              "param", label);
+    if (!status && r->grad)
+        status = check_memory(device, r->grad, count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes,
+                              "grad", label);
+    return status;
 }
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_STATE_KINDS * sizeof(uint64_t) };
 
 static size_t aligned(size_t bytes)
 {
@@ -155,7 +186,8 @@ static size_t aligned(size_t bytes)
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
     return aligned(tensor_count * sizeof(fopt_i_record)) + aligned(group_count * sizeof(fopt_i_group)) +
-           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned((size_t)tile_count * sizeof(uint32_t));
+           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned(tensor_count * STEP_KEY_BYTES) +
+           aligned((size_t)tile_count * sizeof(uint32_t));
 }
 
 /* Cuts the tables out of the end of the device's memory, in the order of table_bytes(). */
@@ -168,6 +200,8 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
     next += aligned(o->group_count * sizeof(fopt_i_group));
     tables->coefs = (fopt_i_coef *)next;
     next += aligned(o->tensor_count * sizeof(fopt_i_coef));
+    tables->step_keys = (uint64_t *)next;
+    next += aligned(o->tensor_count * STEP_KEY_BYTES);
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;
@@ -196,19 +230,19 @@ static fopt_status fill_device(fopt_optimizer *o, const fopt_i_cuda_tables *tabl
     fopt_status status = FOPT_OK;
     if (o->tensor_count == 0)
         return FOPT_OK;
-    status = check(cudaMemsetAsync(o->state, 0, o->device_bytes, NULL), "zeroing the state");
+    status = fopt_i_cuda_check(cudaMemsetAsync(o->state, 0, o->device_bytes, cudaStreamLegacy), "zeroing the state");
     if (!status)
-        status = check(cudaMemcpyAsync(tables->records, o->records, o->tensor_count * sizeof *o->records,
-                                       cudaMemcpyHostToDevice, NULL),
-                       "copying the tensors");
+        status = fopt_i_cuda_check(cudaMemcpyAsync(tables->records, o->records, o->tensor_count * sizeof *o->records,
+                                                   cudaMemcpyHostToDevice, cudaStreamLegacy),
+                                   "copying the tensors");
     if (!status)
-        status = check(cudaMemcpyAsync(tables->groups, o->groups, o->group_count * sizeof *o->groups,
-                                       cudaMemcpyHostToDevice, NULL),
-                       "copying the groups");
+        status = fopt_i_cuda_check(cudaMemcpyAsync(tables->groups, o->groups, o->group_count * sizeof *o->groups,
+                                                   cudaMemcpyHostToDevice, cudaStreamLegacy),
+                                   "copying the groups");
     if (!status)
-        status = check(fopt_i_cuda_index_tiles(tables, NULL), "launching index_tiles");
+        status = fopt_i_cuda_check(fopt_i_cuda_index_tiles(tables, cudaStreamLegacy), "launching index_tiles");
     if (!status)
-        status = check(cudaStreamSynchronize(NULL), "creating the optimizer");
+        status = fopt_i_cuda_check(cudaStreamSynchronize(cudaStreamLegacy), "creating the optimizer");
     return status;
 }
 
@@ -216,12 +250,31 @@ static fopt_status fill_device(fopt_optimizer *o, const fopt_i_cuda_tables *tabl
 static fopt_status check_capture(void)
 {
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    cudaError_t error = cudaStreamIsCapturing(cudaStreamLegacy, &capture);
+    const cudaError_t error = cudaStreamIsCapturing(cudaStreamLegacy, &capture);
     if (error == cudaErrorStreamCaptureImplicit || capture != cudaStreamCaptureStatusNone) {
         cudaGetLastError();
         return fopt_i_fail(FOPT_ERR_DEVICE, "an optimizer cannot be created while a stream is being captured");
     }
-    return check(error, "cudaStreamIsCapturing");
+    return fopt_i_cuda_check(error, "cudaStreamIsCapturing");
+}
+
+static fopt_status check_tensors(const fopt_optimizer *o)
+{
+    fopt_status status = FOPT_OK;
+    for (size_t i = 0; i < o->tensor_count && !status; i++)
+        status = check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor_label(i, o->names[i]).text);
+    return status;
+}
+
+/* Loads the kernels that this optimizer will launch. CUDA would load each as it is first launched, perhaps in a
+ * capture, and would not say before that a build has none for this device. */
+static fopt_status load_kernels(const cuda_private *p)
+{
+    fopt_status status = fopt_i_cuda_check(fopt_i_cuda_load_tables(), "loading the kernels for this device");
+    for (unsigned loop = 0; loop < FOPT_I_LOOP_COUNT && !status; loop++)
+        if (p->loop_tiles[loop] > 0)
+            status = fopt_i_cuda_check(fopt_i_cuda_load_step(loop), "loading the step's kernels for this device");
+    return status;
 }
 
 /* Another capture, of a stream that has nothing to do with the legacy one, goes on: an allocation would spoil it, were
@@ -230,52 +283,89 @@ static fopt_status create_uncaptured(fopt_optimizer *o)
 {
     enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     cuda_private *p = o->private;
-    fopt_status status = check_capture();
-    if (!status)
-        status = check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    order_tiles(o, p);
+    fopt_status status =
+        fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
     if (status)
         return status;
-    status = fopt_i_allocate_state(o);
+    status = load_kernels(p);
+    if (!status)
+        status = fopt_i_allocate_state(o);
     if (!status) {
         lay_out(o, &p->tables);
-        order_tiles(o, p);
         status = fill_device(o, &p->tables);
     }
     if (status) {
         /* What was enqueued before the failure still writes. The first error is the one that is told. */
-        if (cudaStreamSynchronize(NULL) != cudaSuccess)
+        if (cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
             cudaGetLastError();
         fopt_i_release_state(o);
     }
-    (void)check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
     return status;
+}
+
+static fopt_status create_here(fopt_optimizer *o)
+{
+    fopt_status status = check_capture();
+    if (!status)
+        status = check_tensors(o);
+    return status ? status : create_uncaptured(o);
 }
 
 static fopt_status create(fopt_optimizer *o)
 {
-    const int device = o->config.device.index;
-    int previous;
-    FOPT_I_BEGIN_RANGE("fopt_create");
-    fopt_status status = enter(device, &previous);
+    cuda_private *p = o->private;
+    fopt_status status = check_index(o->config.device.index);
     if (!status)
-        status = leave(device, previous, create_uncaptured(o));
-    FOPT_I_END_RANGE();
+        status = check_record();
+    if (!status)
+        status = fopt_i_cuda_find_context(o->config.device.index, &p->context);
+    if (!status)
+        status = enter(o);
+    if (!status) {
+        status = create_here(o);
+        leave(o);
+    }
+    if (status)
+        fopt_i_cuda_drop_context(&p->context);
     return status;
 }
 
-/* The state must not be released while a step still runs, whatever has failed before. An error here has nowhere to go;
- * it is left on CUDA's record. */
+static bool is_of_capture(cudaError_t error)
+{
+    return error >= cudaErrorStreamCaptureUnsupported && error <= cudaErrorStreamCaptureWrongThread;
+}
+
+/* Waits until the device does nothing of this optimizer's any more. Returns false if that cannot be known, since a
+ * stream is being captured. After any other error the device does nothing at all. */
+static bool wait_for_device(void)
+{
+    enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    /* To ask spoils no capture, to wait would. It tells of blocking streams alone. */
+    if (is_of_capture(cudaStreamIsCapturing(cudaStreamLegacy, &capture)))
+        return false;
+    return !is_of_capture(cudaDeviceSynchronize());
+}
+
+/* Steps may still use the state where nothing can be waited for: it is then never released, nor is its context. */
 static void destroy(fopt_optimizer *o)
 {
-    const int device = o->config.device.index;
-    int previous = device;
-    cudaGetDevice(&previous);
-    if (previous != device)
-        cudaSetDevice(device);
-    cudaDeviceSynchronize();
-    fopt_i_release_state(o);
-    if (previous != device)
-        cudaSetDevice(previous);
+    const fopt_i_cuda_context *context = &((const cuda_private *)o->private)->context;
+    const bool failed_before = cudaPeekAtLastError() != cudaSuccess;
+    FOPT_I_BEGIN_RANGE(fopt_i_call());
+    fopt_i_cuda_push_context(context);
+    const bool idle = wait_for_device();
+    if (idle)
+        fopt_i_release_state(o);
+    else
+        o->state = NULL;
+    fopt_i_cuda_pop_context(context);
+    if (idle)
+        fopt_i_cuda_drop_context(context);
+    if (!failed_before)
+        cudaGetLastError(); /* ours, which has nowhere to go */
+    FOPT_I_END_RANGE();
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
@@ -285,125 +375,94 @@ static const fopt_i_cuda_tables *tables_of(const fopt_optimizer *o)
     return &((const cuda_private *)o->private)->tables;
 }
 
-static fopt_status launch_step(fopt_optimizer *o, fopt_stream stream)
+static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     const cuda_private *p = o->private;
     if (o->tile_count == 0)
         return FOPT_OK;
-    fopt_status status = check(fopt_i_cuda_begin_step(&p->tables, stream), "launching begin_step");
+    fopt_status status = fopt_i_cuda_check(fopt_i_cuda_begin_step(&p->tables, stream), "launching begin_step");
     if (status)
         return status; /* nothing has happened */
     for (unsigned loop = 0; loop < FOPT_I_LOOP_COUNT && !status; loop++)
         if (p->loop_tiles[loop] > 0)
-            status = check(fopt_i_cuda_step(&p->tables, loop, p->loop_first[loop], p->loop_tiles[loop], stream),
-                           "launching the step");
+            status =
+                fopt_i_cuda_check(fopt_i_cuda_step(&p->tables, loop, p->loop_first[loop], p->loop_tiles[loop], stream),
+                                  "launching the step");
     o->broken = status != FOPT_OK;
-    return status;
-}
-
-static fopt_status launch_set_group(fopt_optimizer *o, size_t group, const fopt_i_group *value, fopt_stream stream)
-{
-    fopt_status status = check(fopt_i_cuda_set_group(tables_of(o), group, value, stream), "launching set_group");
-    if (!status)
-        o->groups[group] = *value;
-    return status;
-}
-
-static fopt_status read_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
-{
-    enum cudaStreamCaptureStatus capture;
-    fopt_status status = check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
-    if (!status && capture != cudaStreamCaptureStatusNone)
-        return fopt_i_fail(FOPT_ERR_DEVICE, "a step count cannot be read while the stream is being captured");
-    if (!status)
-        status = check(
-            cudaMemcpyAsync(value, &tables_of(o)->records[tensor].step, sizeof *value, cudaMemcpyDeviceToHost, stream),
-            "copying the step count");
-    if (!status)
-        status = check(cudaStreamSynchronize(stream), "waiting for the step count");
-    return status;
-}
-
-/* ---- the calls: each with its device current ------------------------------------------------------------------ */
-
-static fopt_status step(fopt_optimizer *o, fopt_stream stream)
-{
-    int previous;
-    FOPT_I_BEGIN_RANGE("fopt_step");
-    fopt_status status = enter(o->config.device.index, &previous);
-    if (!status)
-        status = leave(o->config.device.index, previous, launch_step(o, stream));
-    FOPT_I_END_RANGE();
     return status;
 }
 
 static fopt_status set_group(fopt_optimizer *o, size_t group, const fopt_i_group *value, fopt_stream stream)
 {
-    int previous;
-    fopt_status status = enter(o->config.device.index, &previous);
-    return status ? status : leave(o->config.device.index, previous, launch_set_group(o, group, value, stream));
+    fopt_status status =
+        fopt_i_cuda_check(fopt_i_cuda_set_group(tables_of(o), group, value, stream), "launching set_group");
+    if (!status)
+        o->groups[group] = *value;
+    return status;
+}
+
+static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream given)
+{
+    cudaStream_t stream = fopt_i_cuda_stream(given);
+    enum cudaStreamCaptureStatus capture;
+    fopt_status status = fopt_i_cuda_check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    if (!status && capture != cudaStreamCaptureStatusNone)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "a step count cannot be read while the stream is being captured");
+    if (!status)
+        status = fopt_i_cuda_check(
+            cudaMemcpyAsync(value, &tables_of(o)->records[tensor].step, sizeof *value, cudaMemcpyDeviceToHost, stream),
+            "copying the step count");
+    if (!status)
+        status = fopt_i_cuda_check(cudaStreamSynchronize(stream), "waiting for the step count");
+    return status;
 }
 
 static fopt_status set_lr(fopt_optimizer *o, size_t group, double lr, fopt_stream stream)
 {
-    int previous;
-    fopt_status status = enter(o->config.device.index, &previous);
-    if (status)
-        return status;
-    status = check(fopt_i_cuda_set_lr(tables_of(o), group, lr, stream), "launching set_lr");
-    return leave(o->config.device.index, previous, status);
+    return fopt_i_cuda_check(fopt_i_cuda_set_lr(tables_of(o), group, lr, stream), "launching set_lr");
 }
 
 static fopt_status set_grads(fopt_optimizer *o, void *const *grads, fopt_stream stream)
 {
-    int previous;
-    fopt_status status = enter(o->config.device.index, &previous);
-    if (status)
-        return status;
     bool some = false;
-    status = check(fopt_i_cuda_set_grads(tables_of(o), grads, stream, &some), "launching set_grads");
+    fopt_status status =
+        fopt_i_cuda_check(fopt_i_cuda_set_grads(tables_of(o), grads, stream, &some), "launching set_grads");
     o->broken = status && some;
-    return leave(o->config.device.index, previous, status);
+    return status;
 }
 
 static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
 {
-    int previous;
-    if (o->tile_count == 0)
-        return FOPT_OK;
-    FOPT_I_BEGIN_RANGE("fopt_zero_grads");
-    fopt_status status = enter(o->config.device.index, &previous);
-    if (!status) {
-        status = check(fopt_i_cuda_zero_grads(tables_of(o), stream), "launching zero_grads");
-        status = leave(o->config.device.index, previous, status);
-    }
-    FOPT_I_END_RANGE();
-    return status;
-}
-
-static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
-{
-    int previous;
-    fopt_status status = enter(o->config.device.index, &previous);
-    return status ? status : leave(o->config.device.index, previous, read_step(o, tensor, value, stream));
+    return o->tile_count == 0 ? FOPT_OK
+                              : fopt_i_cuda_check(fopt_i_cuda_zero_grads(tables_of(o), stream), "launching zero_grads");
 }
 
 static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fopt_stream stream)
 {
-    int previous;
-    fopt_status status = enter(o->config.device.index, &previous);
-    if (status)
-        return status;
-    status = check(fopt_i_cuda_set_step(tables_of(o), tensor, value, stream), "launching set_step");
-    return leave(o->config.device.index, previous, status);
+    return fopt_i_cuda_check(fopt_i_cuda_set_step(tables_of(o), tensor, value, stream), "launching set_step");
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          fopt_stream stream)
+/* ---- without an object --------------------------------------------------------------------------------------- */
+
+static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_alone *alone, const char *label)
+{
+    const fopt_i_record *r = &alone->record;
+    fopt_status status = check_param_and_grad(device, r, label);
+    for (unsigned kind = 0; kind < FOPT_STATE_KINDS && !status; kind++) {
+        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
+        if (bytes.data > 0)
+            status = check_memory(device, r->state[kind], bytes.data, "a state array", label);
+        if (!status && bytes.absmax > 0)
+            status = check_memory(device, alone->absmax[kind], bytes.absmax, "an absmax", label);
+    }
+    return status;
+}
+
+static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+                               const char *label, fopt_stream stream)
 {
     fopt_i_alone made = *alone;
-    int previous;
-    fopt_status status = enter(config->device.index, &previous);
+    fopt_status status = check_arrays(config->device.index, group, alone, label);
     if (status)
         return status;
     made.record.step++;
@@ -411,8 +470,26 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
     const fopt_i_environment environment = fopt_i_environment_enter();
     const cudaError_t error = fopt_i_cuda_update(&made, group, config->seed, stream);
     fopt_i_environment_leave(environment);
-    status = check(error, "launching the update");
-    return leave(config->device.index, previous, status);
+    return fopt_i_cuda_check(error, "launching the update");
+}
+
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+                          const char *label, fopt_stream stream)
+{
+    fopt_i_cuda_context context = {.handle = NULL};
+    fopt_status status = check_index(config->device.index);
+    if (!status)
+        status = check_record();
+    if (!status)
+        status = fopt_i_cuda_find_context_once(config->device.index, &context);
+    if (!status)
+        status = enter_context(&context);
+    if (!status) {
+        status = update_here(config, group, alone, label, stream);
+        leave_context(&context);
+    }
+    fopt_i_cuda_drop_context(&context);
+    return status;
 }
 
 const fopt_i_backend fopt_i_cuda_backend = {
@@ -421,9 +498,10 @@ const fopt_i_backend fopt_i_cuda_backend = {
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
-    .check_memory = check_memory,
     .create = create,
     .destroy = destroy,
+    .enter = enter,
+    .leave = leave,
     .step = step,
     .set_group = set_group,
     .set_lr = set_lr,

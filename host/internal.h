@@ -19,6 +19,9 @@ typedef struct fopt_i_backend fopt_i_backend;
 /* Every public call that can fail begins with fopt_i_begin(__func__), so that the messages say which it was. */
 void fopt_i_begin(const char *call);
 
+/* Returns the name of the public call that this thread is in. */
+const char *fopt_i_call(void);
+
 /* Sets this thread's fopt_last_error() and returns `status`. */
 fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRINTF(2, 3);
 
@@ -56,6 +59,8 @@ fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, con
 fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group);
 fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor);
 fopt_status fopt_i_check_lr(size_t group, double lr);
+/* A tensor's param and grad: there, aligned, and in the address space. */
+fopt_status fopt_i_check_pointers(const fopt_tensor *tensor, size_t index);
 /* `field` of `label` must be aligned to its elements, and lie in the address space. */
 fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
                                  const char *label);
@@ -122,7 +127,8 @@ extern const fopt_allocator fopt_i_host_allocator;
 
 /* ---- backends ------------------------------------------------------------------------------------------------ */
 
-/* What a kind of device must be able to do. Arguments are valid by then, and the optimizer is not broken. */
+/* What a kind of device must be able to do. Arguments are valid by then, and the optimizer is not broken. The calls
+ * from `step` to `set_step` come between enter() and leave(). */
 struct fopt_i_backend {
     size_t private_bytes;
     /* Of the tables that it keeps on the device. */
@@ -131,12 +137,13 @@ struct fopt_i_backend {
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
     /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
     fopt_status (*complete_config)(fopt_config *config);
-    /* Says what is wrong if the device cannot use this memory. `field` of `label` is its name. */
-    fopt_status (*check_memory)(const fopt_config *config, const void *pointer, const char *field, const char *label);
-    /* With records and groups filled in: allocates the state, zeroes it, and prepares the rest. Has released nothing
-     * that it allocated when it fails. */
+    /* With records and groups filled in: checks that the device is there and can use the tensors' memory, allocates the
+     * state, zeroes it, and prepares the rest. */
     fopt_status (*create)(fopt_optimizer *optimizer);
     void (*destroy)(fopt_optimizer *optimizer); /* waits until the device is done with it */
+    /* Makes the optimizer's device current, and the caller's again. */
+    fopt_status (*enter)(const fopt_optimizer *optimizer);
+    void (*leave)(const fopt_optimizer *optimizer);
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*set_group)(fopt_optimizer *optimizer, size_t group, const fopt_i_group *value, fopt_stream stream);
     fopt_status (*set_lr)(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);
@@ -144,9 +151,10 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
-    /* One step, of number record->step + 1, of one tensor. */
+    /* One step, of number record->step + 1, of one tensor, called `label` in messages. Checks that the device is there
+     * and can use the memory. */
     fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          fopt_stream stream);
+                          const char *label, fopt_stream stream);
 };
 
 extern const fopt_i_backend fopt_i_cpu_backend;

@@ -62,6 +62,8 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_tensor tensor;
         fopt_status status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, o->group_count, &tensor);
+        if (!status)
+            status = fopt_i_check_pointers(&tensor, i);
         if (status)
             return status;
         name = fill_record(o, i, &tensor, first_tile, name);
@@ -88,7 +90,7 @@ static void assign_state(fopt_optimizer *o)
 
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
 
-/* A gradient may lie anywhere but in what a step writes: parameters and, once there is one, the state. */
+/* A gradient may lie anywhere but in what a step writes: parameters and, once it is there, the state. */
 static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, const void *grad)
 {
     const fopt_i_record *r = &o->records[index];
@@ -143,13 +145,30 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
     return block;
 }
 
+/* An allocator's memory may be in use. */
+static fopt_status check_state_overlap(const fopt_optimizer *o)
+{
+    const fopt_i_interval state = fopt_i_interval_of(o->state, o->device_bytes, 0);
+    const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, state);
+    if (param)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.device_allocator returned %p, which overlaps the param of %s",
+                           (void *)o->state, fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
+        if (status)
+            return status;
+    }
+    return FOPT_OK;
+}
+
 fopt_status fopt_i_allocate_state(fopt_optimizer *o)
 {
     fopt_status status;
     o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
-    if (o->state)
-        assign_state(o);
-    return status;
+    if (!o->state)
+        return status;
+    assign_state(o);
+    return check_state_overlap(o);
 }
 
 void fopt_i_release_state(fopt_optimizer *o)
@@ -198,6 +217,7 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
 
 void fopt_destroy(fopt_optimizer *optimizer)
 {
+    fopt_i_begin(__func__);
     if (!optimizer)
         return;
     optimizer->backend->destroy(optimizer);
@@ -215,6 +235,18 @@ static fopt_status check_optimizer(const fopt_optimizer *o)
     return FOPT_OK;
 }
 
+/* Every call that reaches the device stands between these two; leave() returns the call's status. */
+static fopt_status enter(const fopt_optimizer *o)
+{
+    return o->backend->enter(o);
+}
+
+static fopt_status leave(const fopt_optimizer *o, fopt_status status)
+{
+    o->backend->leave(o);
+    return status;
+}
+
 static fopt_status check_index(const char *what, size_t index, size_t count)
 {
     if (index >= count)
@@ -230,7 +262,9 @@ fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *option
     fopt_status status = check_optimizer(optimizer);
     if (!status && options)
         status = fopt_i_read_struct(&read, options, sizeof read, "options");
-    return status ? status : optimizer->backend->step(optimizer, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->step(optimizer, stream));
 }
 
 fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_group *value, fopt_stream stream)
@@ -262,7 +296,8 @@ fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_g
                                name, fopt_format_name(read.value.state_format[kind]),
                                fopt_format_name(old->value.state_format[kind]));
     }
-    return optimizer->backend->set_group(optimizer, group, &read, stream);
+    status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->set_group(optimizer, group, &read, stream));
 }
 
 fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream)
@@ -273,9 +308,9 @@ fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt
         status = check_index("group", group, optimizer->group_count);
     if (!status)
         status = fopt_i_check_lr(group, lr);
-    if (status)
-        return status;
-    return optimizer->backend->set_lr(optimizer, group, lr, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->set_lr(optimizer, group, lr, stream));
 }
 
 fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream)
@@ -291,14 +326,18 @@ fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_s
         if (!status)
             status = check_grad_overlap(optimizer, i, grads[i]);
     }
-    return status ? status : optimizer->backend->set_grads(optimizer, grads, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->set_grads(optimizer, grads, stream));
 }
 
 fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream)
 {
     fopt_i_begin(__func__);
     fopt_status status = check_optimizer(optimizer);
-    return status ? status : optimizer->backend->zero_grads(optimizer, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->zero_grads(optimizer, stream));
 }
 
 fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view)
@@ -333,7 +372,9 @@ fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_
         status = check_index("tensor", tensor, optimizer->tensor_count);
     if (!status && !step)
         status = fopt_i_fail(FOPT_ERR_ARGUMENT, "step is NULL");
-    return status ? status : optimizer->backend->get_step(optimizer, tensor, step, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->get_step(optimizer, tensor, step, stream));
 }
 
 fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream)
@@ -345,5 +386,7 @@ fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step
     if (!status && (step < 0 || step > FOPT_I_LAST_STEP))
         status = fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [0, 2^53]",
                              fopt_i_tensor_label(tensor, optimizer->names[tensor]).text, (long long)step);
-    return status ? status : optimizer->backend->set_step(optimizer, tensor, step, stream);
+    if (!status)
+        status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->set_step(optimizer, tensor, step, stream));
 }

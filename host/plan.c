@@ -26,17 +26,6 @@ static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, cons
     return FOPT_OK;
 }
 
-static fopt_status check_memory(const fopt_i_plan *plan, const fopt_tensor *tensor, size_t index)
-{
-    const fopt_i_label label = fopt_i_tensor_label(index, tensor->name);
-    fopt_status status = FOPT_OK;
-    if (tensor->count > 0)
-        status = plan->backend->check_memory(&plan->config, tensor->param, "param", label.text);
-    if (!status && tensor->count > 0 && tensor->grad)
-        status = plan->backend->check_memory(&plan->config, tensor->grad, "grad", label.text);
-    return status;
-}
-
 fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups, size_t group_count,
                              const fopt_tensor *tensors, size_t tensor_count, fopt_i_plan *plan)
 {
@@ -58,8 +47,6 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
     for (size_t i = 0; i < tensor_count; i++) {
         fopt_tensor tensor;
         status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, group_count, &tensor);
-        if (!status)
-            status = check_memory(plan, &tensor, i);
         if (!status)
             status = fopt_i_read_group(fopt_i_at(groups, tensor.group), tensor.group, &group);
         if (!status)

@@ -14,6 +14,11 @@ void fopt_i_begin(const char *call)
     last_error.call = call;
 }
 
+const char *fopt_i_call(void)
+{
+    return last_error.call;
+}
+
 fopt_status fopt_i_fail(fopt_status status, const char *format, ...)
 {
     va_list arguments;

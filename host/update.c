@@ -52,22 +52,6 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     return status;
 }
 
-static fopt_status check_memory(const fopt_i_backend *backend, const fopt_config *config, const fopt_i_alone *alone,
-                                const char *tensor)
-{
-    const fopt_i_record *r = &alone->record;
-    fopt_status status = backend->check_memory(config, r->param, "param", tensor);
-    if (!status)
-        status = backend->check_memory(config, r->grad, "grad", tensor);
-    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        if (r->state[kind])
-            status = backend->check_memory(config, r->state[kind], "a state array", tensor);
-    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        if (alone->absmax[kind])
-            status = backend->check_memory(config, alone->absmax[kind], "an absmax", tensor);
-    return status;
-}
-
 static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, const char *tensor)
 {
     const fopt_i_record *r = &alone->record;
@@ -116,6 +100,8 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
     if (!status)
         status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, FOPT_I_NO_INDEX, &t);
+    if (!status)
+        status = fopt_i_check_pointers(&t, FOPT_I_NO_INDEX);
     if (status)
         return status;
     const fopt_i_label label = fopt_i_tensor_label(FOPT_I_NO_INDEX, t.name);
@@ -143,9 +129,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, label.text, &alone);
     if (!status)
         status = check_overlaps(&g, &alone, label.text);
-    if (!status && t.count > 0)
-        status = check_memory(backend, &complete, &alone, label.text);
     if (status || t.count == 0)
         return status;
-    return backend->update(&complete, &g, &alone, stream);
+    return backend->update(&complete, &g, &alone, label.text, stream);
 }

@@ -364,12 +364,16 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
     if (tensor->count > PTRDIFF_MAX / 64)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count is %zu, more than any memory holds", label.text,
                            tensor->count);
-    if (tensor->count > 0) {
-        if (!tensor->param)
-            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is NULL, but count is %zu", label.text, tensor->count);
-        status = fopt_i_check_pointer(tensor->param, "param", tensor->count, tensor->param_format, label.text);
-        if (!status)
-            status = fopt_i_check_grad(index, tensor->name, tensor->grad, tensor->count, tensor->grad_format);
-    }
-    return status ? status : check_shard(tensor, label.text);
+    return check_shard(tensor, label.text);
+}
+
+fopt_status fopt_i_check_pointers(const fopt_tensor *t, size_t index)
+{
+    const fopt_i_label label = fopt_i_tensor_label(index, t->name);
+    if (t->count == 0)
+        return FOPT_OK;
+    if (!t->param)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is NULL, but count is %zu", label.text, t->count);
+    fopt_status status = fopt_i_check_pointer(t->param, "param", t->count, t->param_format, label.text);
+    return status ? status : fopt_i_check_grad(index, t->name, t->grad, t->count, t->grad_format);
 }

@@ -31,15 +31,17 @@
  *  once, its steps are as large as lr * g / eps.
  *
  * Streams (CUDA)
- *  fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and fopt_update()
- *  only enqueue on the given stream, take their values at the call, and may be captured into a graph: a replay repeats
- *  them with the values of the capture, and counts its steps. Parameters, gradients and state must stay valid until the
- *  stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait: fopt_create() for the legacy
- *  default stream, fopt_destroy() for the device. Neither may be called while a stream is captured: the one is refused,
- *  the other would spoil the capture. The caller's current device is unchanged after every call, and is the optimizer's
- *  when an allocator is called. Pointers are checked to be memory of the device by fopt_create() and fopt_update(), not
- *  by fopt_set_grads().
- *  A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
+ *  - fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and
+ *    fopt_update() only enqueue on the given stream, take their values at the call, and may be captured into a graph:
+ *    a replay repeats them with the values of the capture, and counts its steps. Parameters, gradients and state must
+ *    stay valid until the stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait.
+ *  - A stream that is NULL is the legacy default stream, with whatever default stream a program is compiled.
+ *  - The caller's current device and context are the same after every call, and no context is made on another device
+ *    than the optimizer's, which is current when the device allocator is called.
+ *  - Memory must be the device's own, managed, or the host's where the device sees it at the same address.
+ *    fopt_create() and fopt_update() check the first and the last byte of every array, fopt_set_grads() checks none.
+ *  - The first fopt_update() of a kind loads its kernel: make one before a capture.
+ *  - A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
  *  - a moment stored as FOPT_F16: squares of gradients below 1e-4 are under its range;
@@ -332,14 +334,14 @@ typedef struct fopt_sizes {
     size_t size;
     size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
                              tensors and moments */
-    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and 19,712 in all */
-    size_t table_bytes;   /* what describes tensors and groups, where the device reads it: 104 bytes a group, and a
-                             tensor 128 on the CPU, 148 and 4 a tile on CUDA */
+    size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and some pages in all */
+    size_t table_bytes;   /* what describes tensors and groups, where the device reads it */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;
 
-/* Validates the description as fopt_create() would, except for overlaps, and says how many bytes it would take.
+/* Says how many bytes fopt_create() would take, and validates the description as it would, but for memory: pointers are
+ * not looked at, so that bytes can be known before anything is allocated, nor is it asked whether the device is there.
  * `sizes->size` must be set. */
 FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                       const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
@@ -347,12 +349,23 @@ FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_grou
 /*
  * Registers tensors and allocates their state, zeroed, with step counts 0. The descriptions are copied; *out is NULL
  * after a failure. tensor_count may be 0. Errors: FOPT_ERR_ARGUMENT, FOPT_ERR_UNSUPPORTED, FOPT_ERR_MEMORY,
- * FOPT_ERR_DEVICE (no such device, or an instruction set that the machine lacks).
+ * FOPT_ERR_DEVICE (no such device, an instruction set that the machine lacks, or a GPU for which this build has no
+ * kernels).
+ *
+ * CUDA: works in the calling thread's current context if that is of the given device, else in the device's primary
+ * context, and so do all calls on the optimizer, from any thread. Loads all kernels that these will launch, waits for
+ * the legacy default stream, and is refused while a blocking stream is captured.
  */
 FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                  const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out);
 
-/* Releases everything. NULL is allowed. */
+/*
+ * Releases everything. NULL is allowed.
+ *
+ * CUDA: waits for the device. A graph in which a call on the optimizer was captured must not be launched afterwards.
+ * While a stream is captured nothing can be waited for: then memory of the device is not released, ever. If that stream
+ * is a non-blocking one, the capture is spoiled besides.
+ */
 FOPT_API void fopt_destroy(fopt_optimizer *optimizer);
 
 /* Options of one step. There are none yet: pass NULL. */

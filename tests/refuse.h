@@ -8,9 +8,10 @@
 
 /* The calls that a description is tried on. */
 enum { QUERY = 1, CREATE = 2, UPDATE = 4, SET_GROUP = 8 };
-#define LISTS      (QUERY | CREATE)
-#define DESCRIBED  (LISTS | UPDATE)
-#define WITH_GROUP (DESCRIBED | SET_GROUP)
+#define LISTS       (QUERY | CREATE)
+#define DESCRIBED   (LISTS | UPDATE)
+#define WITH_GROUP  (DESCRIBED | SET_GROUP)
+#define WITH_MEMORY (CREATE | UPDATE)
 
 /* What those calls are given. fopt_update() and fopt_set_group() get one of the tensors and groups. */
 typedef struct arguments {

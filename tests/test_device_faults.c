@@ -65,7 +65,9 @@ Test(device_faults, launches)
 {
     static const size_t counts[] = {3, 30, 3000};
     for (size_t i = 0; i < LENGTH(counts); i++) {
+        emu_reset_counts();
         twins *t = open_twins(counts[i]);
+        cr_expect_eq(emu_count(EMU_LOAD), i == 0 ? 7 + 2 : 0, "%zu kernels were loaded", emu_count(EMU_LOAD));
         const fopt_config config = cuda_config();
         void **grads = memory(counts[i] * sizeof *grads);
         for (size_t k = 0; k < counts[i]; k++)
@@ -170,6 +172,8 @@ static size_t fail_creation(emu_call call, cudaError_t error, const fopt_config 
         emu_fail(call, nth, (int)error);
         status = fopt_create(config, groups, LENGTH(groups), t->device, t->tensor_count, &out);
         emu_fail(call, 0, 0);
+        if (status && call == EMU_LOAD)
+            cr_expect(strstr(fopt_last_error(), "kernels for this device failed"), "%s", fopt_last_error());
         if (status) {
             expect_failed(status, call == EMU_MALLOC ? FOPT_ERR_MEMORY : FOPT_ERR_DEVICE);
             cr_expect_null(out);
@@ -201,6 +205,8 @@ Test(device_faults, creation_fails_in_turn)
                  {EMU_MEMSET, cudaErrorInvalidValue, 1},
                  {EMU_STREAM, cudaErrorInvalidValue, 1},
                  {EMU_DEVICE, cudaErrorInvalidDevice, 1}};
+    /* Kernels that were loaded stay so. */
+    cr_expect_geq(fail_creation(EMU_LOAD, cudaErrorNoKernelImageForDevice, &config, NULL), 4);
     for (size_t mode = 0; mode < mode_count(); mode += 4) {
         choose_mode(mode);
         cr_expect_eq(fail_creation(EMU_MALLOC, cudaErrorMemoryAllocation, &config, NULL), 1);
@@ -290,6 +296,11 @@ static fopt_status set_step(const twins *t)
     return fopt_set_step(t->cuda, 0, 9, NULL);
 }
 
+static fopt_status step(const twins *t)
+{
+    return fopt_step(t->cuda, NULL, NULL);
+}
+
 static fopt_status get_step(const twins *t)
 {
     static int64_t step; /* the copy may still run after the wait failed */
@@ -336,6 +347,37 @@ Test(device_faults, other_calls_fail_in_turn)
     for (size_t i = 0; i < LENGTH(all); i++)
         for (size_t k = 0; k < LENGTH(kinds); k++)
             fail_call(all[i].name, all[i].call, kinds[k]);
+    fail_call("fopt_step", step, EMU_DEVICE); /* the others break it */
+}
+
+/* From another device, which is current before and after: what fails has done nothing, and what has been done succeeds.
+ */
+Test(device_faults, calls_from_another_device_fail_in_turn)
+{
+    need_devices(2);
+    fopt_status status;
+    size_t nth = 0;
+    do {
+        int device = -1;
+        CUDA_OK(cudaSetDevice(0));
+        twins *t = open_twins(10);
+        CUDA_OK(cudaSetDevice(1));
+        now_running("fopt_step() from device 1, call %zu fails", ++nth);
+        emu_fail(EMU_DEVICE, nth, cudaErrorInvalidDevice);
+        status = step(t);
+        emu_fail(EMU_DEVICE, 0, 0);
+        CUDA_OK(cudaGetDevice(&device));
+        cr_expect_eq(device, 1, "%s: device %d is current", what_runs(), device);
+        CUDA_OK(cudaSetDevice(0));
+        if (status)
+            expect_failed(status, FOPT_ERR_DEVICE);
+        else
+            expect_ok(fopt_step(t->cpu, NULL, NULL));
+        twins_compare(t);
+        twins_free(t);
+        cr_assert_lt(nth, 20);
+    } while (status);
+    cr_expect_geq(nth, 2);
 }
 
 /* A thousand gradients are three launches: as long as none is done, nothing is. */

@@ -5,7 +5,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-Test(device_ranges, create_step_zero_grads)
+Test(device_ranges, every_call)
 {
     need_devices(1);
 #ifndef RANGES_LIBRARY
@@ -15,7 +15,8 @@ Test(device_ranges, create_step_zero_grads)
     void *library = dlopen(RANGES_LIBRARY, RTLD_NOW);
     cr_assert(library, "%s", dlerror());
     const char *seen = dlsym(library, "ranges_seen");
-    cr_assert(seen);
+    void (*clear)(void) = (void (*)(void))dlsym(library, "ranges_clear");
+    cr_assert(seen && clear);
 
     const shape shapes[] = {{.count = 300}};
     fopt_group group;
@@ -26,7 +27,20 @@ Test(device_ranges, create_step_zero_grads)
     twins_step(t);
     twins_zero_grads(t);
     cr_expect_str_eq(seen, "fopt_create.fopt_step.fopt_zero_grads.");
+    clear();
+    twins_set_lr(t, 0, 0.5);
+    twins_set_group(t, 0, &group);
+    twins_set_step(t, 0, 3);
+    twins_set_grads(t, 0, 0);
+    cr_expect_str_eq(seen, "fopt_set_lr.fopt_set_group.fopt_set_step.fopt_set_grads.");
+    clear();
+    twins_update(t, 0, 1);
     twins_compare(t);
+    cr_expect_str_eq(seen, "fopt_update.fopt_get_step.");
+    clear();
+    fopt_destroy(t->cuda);
+    t->cuda = NULL;
+    cr_expect_str_eq(seen, "fopt_destroy.");
     twins_free(t);
 #endif
 }

@@ -4,6 +4,10 @@
  */
 #include "device.h"
 
+#ifdef EMULATED
+#include "emulator/emulator.h"
+#endif
+
 #include <criterion/criterion.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -368,4 +372,122 @@ Test(device_streams, refusals_do_not_spoil_a_capture)
         now_running("%s capture of a non-blocking stream", modes[i].name);
         record_around_refusals(cudaStreamNonBlocking, modes[i].mode);
     }
+}
+
+/* Kernels are loaded when the optimizer is created: its first calls may all be captured. */
+static void capture_first_calls(cudaStream_t stream)
+{
+    twins *t = open_twins(10, stream);
+#ifdef EMULATED
+    emu_reset_counts();
+#endif
+    cudaGraphExec_t graph = record(t, set_and_step_twice);
+#ifdef EMULATED
+    cr_expect_eq(emu_count(EMU_LOAD), 0, "%s: %zu kernels were loaded in a capture", what_runs(), emu_count(EMU_LOAD));
+#endif
+    replay(t, graph, set_and_step_twice);
+    twins_compare(t);
+    CUDA_OK(cudaGraphExecDestroy(graph));
+    twins_free(t);
+}
+
+Test(device_streams, first_calls_in_a_capture)
+{
+    in_each_mode("first calls", capture_first_calls);
+}
+
+/* ---- destroyed in a capture ---------------------------------------------------------------------------------- */
+
+/* An allocator of one block. */
+typedef struct block {
+    void *memory;
+    bool live;
+} block;
+
+static void *allocate_block(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    block *b = context;
+    (void)alignment;
+    (void)stream;
+    CUDA_OK(cudaMalloc(&b->memory, bytes));
+    b->live = true;
+    return b->memory;
+}
+
+static void release_block(void *context, void *memory, size_t bytes, fopt_stream stream)
+{
+    (void)memory;
+    (void)bytes;
+    (void)stream;
+    ((block *)context)->live = false;
+}
+
+/* Steps are under way, or recorded, and nothing can be waited for: what they use is not released. */
+static void destroy_in_a_capture(unsigned flags)
+{
+    block state = {NULL, false};
+    fopt_config config = cuda_config();
+    cudaStream_t busy = new_stream(cudaStreamNonBlocking), captured = new_stream(flags);
+    twins *t = open_twins(11, busy);
+    fopt_destroy(t->cuda);
+    config.device_allocator = (fopt_allocator){&state, allocate_block, release_block};
+    expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
+    twins_step(t);
+
+    cudaGraph_t graph = NULL;
+    CUDA_OK(cudaStreamBeginCapture(captured, cudaStreamCaptureModeThreadLocal));
+    fopt_destroy(t->cuda);
+    t->cuda = NULL;
+    cr_expect(state.live, "%s: released while a step was under way", what_runs());
+    cr_expect_eq(cudaPeekAtLastError(), cudaSuccess, "%s", what_runs());
+    const cudaError_t ended = cudaStreamEndCapture(captured, &graph);
+    if (flags == cudaStreamDefault) /* of which the library knows before it waits */
+        cr_expect_eq(ended, cudaSuccess, "%s: the capture was spoiled", what_runs());
+    cudaGetLastError();
+    if (graph)
+        CUDA_OK(cudaGraphDestroy(graph));
+    twins_compare(t); /* the parameters */
+    twins_free(t);
+    CUDA_OK(cudaFree(state.memory));
+    CUDA_OK(cudaStreamDestroy(busy));
+    CUDA_OK(cudaStreamDestroy(captured));
+}
+
+Test(device_streams, destroy_in_a_capture)
+{
+    need_devices(1);
+    now_running("destroy while a blocking stream is captured");
+    destroy_in_a_capture(cudaStreamDefault);
+    now_running("destroy while a non-blocking stream is captured");
+    destroy_in_a_capture(cudaStreamNonBlocking);
+}
+
+/* ---- NULL ---------------------------------------------------------------------------------------------------- */
+
+/* The kernels' files may be compiled with a program's flags, the host's not, or the other way round: NULL is the legacy
+ * default stream for both. */
+Test(device_streams, null_is_the_legacy_stream_everywhere)
+{
+#ifdef EMULATED
+    need_devices(1);
+    emu_set_launches_per_thread(true);
+    in_each_mode("tables by the default stream", change_everything_between_steps);
+    for (size_t i = 0; i < mode_count(); i++) {
+        now_running("launches per thread %s", choose_mode(i));
+        twins *t = open_twins(12, NULL);
+        cudaStream_t legacy = cudaStreamLegacy, blocking = new_stream(cudaStreamDefault);
+        for (size_t step = 0; step < SETS; step++) {
+            t->stream = step % 3 == 0 ? NULL : step % 3 == 1 ? blocking : legacy;
+            twins_set_grads(t, step, 2);
+            twins_step(t);
+        }
+        t->stream = legacy; /* after which NULL must be over too */
+        twins_compare(t);
+        twins_free(t);
+        CUDA_OK(cudaStreamDestroy(blocking));
+    }
+    emu_set_launches_per_thread(false);
+#else
+    need_emulator("files that nvcc compiled with --default-stream=per-thread");
+#endif
 }

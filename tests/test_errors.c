@@ -74,7 +74,7 @@ static const error_row rows[] = {
     /* The configuration. */
     {SET(int, config.device.kind, 2), DESCRIBED, 0, ARGUMENT, "device.kind is 2"},
     {SET(int, config.device.kind, -1), DESCRIBED, 0, ARGUMENT, "device.kind is -1"},
-    {SET(fopt_device, config.device, FOPT_CUDA, 4096), DESCRIBED, 0, DEVICE, "device*CUDA"},
+    {SET(fopt_device, config.device, FOPT_CUDA, 4096), WITH_MEMORY, 0, DEVICE, "device*CUDA"},
     {SET(int, config.device.index, 1), DESCRIBED, 0, DEVICE, "device.index is 1"},
     {SET(int, config.device.index, -1), DESCRIBED, 0, DEVICE, "device.index is -1"},
     {SET(int, config.isa, 4), DESCRIBED, 0, ARGUMENT, "config.isa is 4"},
@@ -113,19 +113,20 @@ static const error_row rows[] = {
     /* Tensors. */
     {SET(size_t, tensors[1].size, sizeof(fopt_tensor) + 8), LISTS, 1, ARGUMENT,
      "tensors[1].size is*tensors[0].size is"},
-    {SET(void *, tensors[ADAM].param, NULL), DESCRIBED, ADAM, ARGUMENT, "tensor#: param is NULL*count is 700"},
-    {SET(void *, tensors[ADAM].param, refuse_model.memory.params[ADAM] + 2), DESCRIBED, ADAM, ARGUMENT,
+    {SET(void *, tensors[ADAM].param, NULL), WITH_MEMORY, ADAM, ARGUMENT, "tensor#: param is NULL*count is 700"},
+    {SET(void *, tensors[ADAM].param, refuse_model.memory.params[ADAM] + 2), WITH_MEMORY, ADAM, ARGUMENT,
      "tensor#: param is 0x*aligned*4 bytes*f32"},
-    {SET(void *, tensors[ADAMW].param, refuse_model.memory.params[ADAMW] + 1), DESCRIBED, ADAMW, ARGUMENT,
+    {SET(void *, tensors[ADAMW].param, refuse_model.memory.params[ADAMW] + 1), WITH_MEMORY, ADAMW, ARGUMENT,
      "tensor#: param is 0x*aligned*2 bytes*bf16"},
-    {SET(uintptr_t, tensors[ADAM].param, NEAR_END), DESCRIBED, ADAM, ARGUMENT,
+    {SET(uintptr_t, tensors[ADAM].param, NEAR_END), WITH_MEMORY, ADAM, ARGUMENT,
      "tensor#: param is 0x*700*address space"},
     {SET(void *, tensors[ADAM].grad, NULL), UPDATE, ADAM, ARGUMENT, "tensor#: grad is NULL, but count is 700"},
-    {SET(void *, tensors[ADAM].grad, refuse_model.memory.grads[ADAM] + 2), DESCRIBED, ADAM, ARGUMENT,
+    {SET(void *, tensors[ADAM].grad, refuse_model.memory.grads[ADAM] + 2), WITH_MEMORY, ADAM, ARGUMENT,
      "tensor#: grad is 0x*aligned*4 bytes*f32"},
-    {SET(void *, tensors[ADAMW].grad, refuse_model.memory.grads[ADAMW] + 1), DESCRIBED, ADAMW, ARGUMENT,
+    {SET(void *, tensors[ADAMW].grad, refuse_model.memory.grads[ADAMW] + 1), WITH_MEMORY, ADAMW, ARGUMENT,
      "tensor#: grad is 0x*aligned*2 bytes*f16"},
-    {SET(uintptr_t, tensors[ADAM].grad, NEAR_END), DESCRIBED, ADAM, ARGUMENT, "tensor#: grad is 0x*700*address space"},
+    {SET(uintptr_t, tensors[ADAM].grad, NEAR_END), WITH_MEMORY, ADAM, ARGUMENT,
+     "tensor#: grad is 0x*700*address space"},
     {SET(size_t, tensors[ADAM].count, SIZE_MAX), DESCRIBED, ADAM, ARGUMENT, "tensor#: count is 18446744073709551615"},
     {SET(size_t, tensors[ADAM].count, PTRDIFF_MAX / 2), DESCRIBED, ADAM, ARGUMENT, "tensor#: count is 46116860184273"},
     {SET(int, tensors[ADAM].param_format, 4), DESCRIBED, ADAM, ARGUMENT, "tensor#: param_format is 4"},
@@ -212,6 +213,18 @@ static void expect_overlap(const arguments *a, const char *words)
 {
     expect_refused(CREATE, a, 0, FOPT_ERR_ARGUMENT, words);
     expect_accepted(QUERY, a, 0, "an overlap, which fopt_query_sizes() does not look for");
+}
+
+/* Bytes can be known before there is any memory. */
+Test(errors, sizes_need_no_memory)
+{
+    arguments a;
+    fill_arguments(&a, ADAM);
+    a.tensors[ADAM].param = NULL;
+    a.tensors[MOMENTUM].param = refuse_model.memory.params[MOMENTUM] + 1;
+    a.tensors[SGD].grad = refuse_model.memory.grads[SGD] + 1;
+    expect_accepted(QUERY, &a, ADAM, "pointers that are not valid");
+    refuse_close();
 }
 
 Test(errors, overlaps_of_tensors)

@@ -19,15 +19,27 @@ typedef struct fopt_i_cuda_tables {
     fopt_i_record *records;
     fopt_i_group *groups;
     fopt_i_coef *coefs;     /* one a record, of the step under way */
+    uint64_t *step_keys;    /* FOPT_STATE_KINDS a record, likewise: of the random bits */
     uint32_t *tile_records; /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;
 } fopt_i_cuda_tables;
 
+/* NULL is the legacy default stream, whatever default a program's flags give to NULL in its own files. */
+static inline cudaStream_t fopt_i_cuda_stream(cudaStream_t stream)
+{
+    return stream ? stream : cudaStreamLegacy;
+}
+
+/* Loads onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], or all that the other
+ * functions on tables launch. Fails if this build has no code for the device. */
+cudaError_t fopt_i_cuda_load_step(unsigned loop);
+cudaError_t fopt_i_cuda_load_tables(void);
+
 /* Fills tile_records from the records. */
 cudaError_t fopt_i_cuda_index_tiles(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 
-/* The beginning of a step: counts it, and computes the coefficients, of each tensor that has a gradient. */
+/* The beginning of a step: counts it, and computes coefficients and keys, of each tensor that has a gradient. */
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 
 /* The step itself, on the tiles [first, first + count), which must all belong to FOPT_I_LOOPS[loop]. */

@@ -43,8 +43,8 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
                     NULL,
                     tables.groups[record->group].value.state_format,
                     &tables.coefs[index],
-                    first + tile - record->first_tile,
-                    tables.seed};
+                    &tables.step_keys[FOPT_STATE_KINDS * (uint64_t)index],
+                    first + tile - record->first_tile};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
 
@@ -64,7 +64,7 @@ struct update_arguments {
     fopt_i_alone alone;
     fopt_format state_format[FOPT_STATE_KINDS];
     fopt_i_coef coef;
-    uint64_t seed, tile_count;
+    uint64_t step_keys[FOPT_STATE_KINDS], tile_count;
 };
 
 template <class Loop>
@@ -76,7 +76,7 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     if (tile < arguments.tile_count)
         do
             step_tile<Loop>({&arguments.alone.record, arguments.alone.absmax, arguments.state_format, &arguments.coef,
-                             tile, arguments.seed},
+                             arguments.step_keys, tile},
                             maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }
@@ -107,7 +107,7 @@ template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStre
     *config = {};
     config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config->blockDim = dim3(BLOCK);
-    config->stream = stream;
+    config->stream = fopt_i_cuda_stream(stream);
     return cudaSuccess;
 }
 
@@ -124,6 +124,23 @@ template <class Loop> static cudaError_t launch_update(const update_arguments &a
     cudaLaunchConfig_t config;
     const cudaError_t error = configure<Loop>(arguments.tile_count, stream, &config);
     return error ? error : cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
+}
+
+/* To ask for a kernel's attributes loads it. */
+template <class Loop> static cudaError_t load_tables()
+{
+    cudaFuncAttributes attributes;
+    return cudaFuncGetAttributes(&attributes, (const void *)step_tables<Loop>);
+}
+
+cudaError_t fopt_i_cuda_load_step(unsigned loop)
+{
+    static cudaError_t (*const loads[])() = {
+#define FOPT_I_ROW(arithmetic, variant, kinds, quantized) load_tables<arithmetic##_##variant>,
+        FOPT_I_LOOPS(FOPT_I_ROW)
+#undef FOPT_I_ROW
+    };
+    return loads[loop]();
 }
 
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
@@ -148,7 +165,7 @@ cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *gr
     arguments.alone = *alone;
     memcpy(arguments.state_format, group->value.state_format, sizeof arguments.state_format);
     fopt_i_coefficients(&group->value, alone->record.step, &arguments.coef);
-    arguments.seed = seed;
+    fopt_i_step_keys(seed, alone->record.id, alone->record.step, arguments.step_keys);
     arguments.tile_count = fopt_i_tile_count(alone->record.count);
     return launches[group->loop](arguments, stream);
 }

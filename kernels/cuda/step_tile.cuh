@@ -13,8 +13,8 @@ struct work {
     float *const *absmax; /* by kind; NULL: where an optimizer keeps them */
     const fopt_format *state_format;
     const fopt_i_coef *coef;
-    uint64_t tile; /* of the tensor or shard */
-    uint64_t seed;
+    const uint64_t *step_keys; /* by kind */
+    uint64_t tile;             /* of the tensor or shard */
 };
 
 /* A tile's arrays, each from the tile's first element. */
@@ -66,9 +66,9 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
             a.absmax[k] = (w.absmax ? w.absmax[k] : fopt_i_absmax(&r, k)) + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
-        a.tile_key[k] = a.state_format[k] == FOPT_F32
-                            ? 0 /* is not rounded */
-                            : fopt_i_tile_key(fopt_i_step_key(w.seed, r.id, r.step, k), r.tile_offset + w.tile);
+        a.tile_key[k] = a.state_format[k] == FOPT_F32 || is_quantized<Loop>(a, k)
+                            ? 0 /* no random bits */
+                            : fopt_i_tile_key(w.step_keys[k], r.tile_offset + w.tile);
     }
     return a;
 }

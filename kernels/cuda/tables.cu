@@ -1,4 +1,5 @@
 /* The small kernels around the step: they keep the tables, which live on the device alone. */
+#include "../random.h"
 #include "launch.h"
 #include <cuda_runtime.h>
 
@@ -9,7 +10,7 @@ static cudaLaunchConfig_t configuration(uint64_t blocks, unsigned threads, cudaS
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config.blockDim = dim3(threads);
-    config.stream = stream;
+    config.stream = fopt_i_cuda_stream(stream);
     return config;
 }
 
@@ -39,6 +40,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
     fopt_i_record *record = &tables.records[i];
     record->step = fopt_i_next_step(record->step);
     fopt_i_coefficients(&tables.groups[record->group].value, record->step, &tables.coefs[i]);
+    fopt_i_step_keys(tables.seed, record->id, record->step, &tables.step_keys[FOPT_STATE_KINDS * i]);
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)
@@ -147,4 +149,19 @@ cudaError_t fopt_i_cuda_set_step(const fopt_i_cuda_tables *tables, size_t record
 {
     const cudaLaunchConfig_t config = configuration(1, 1, stream);
     return cudaLaunchKernelEx(&config, set_step, tables->records + record, step);
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------------- */
+
+cudaError_t fopt_i_cuda_load_tables(void)
+{
+    const void *const kernels[] = {(const void *)index_tiles, (const void *)begin_step, (const void *)zero_grads,
+                                   (const void *)set_grads,   (const void *)set_group,  (const void *)set_lr,
+                                   (const void *)set_step};
+    cudaFuncAttributes attributes;
+    cudaError_t error = cudaSuccess;
+    for (const void *kernel : kernels)
+        if (error == cudaSuccess)
+            error = cudaFuncGetAttributes(&attributes, kernel); /* which loads it */
+    return error;
 }

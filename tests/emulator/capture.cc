@@ -49,7 +49,7 @@ static emu_capture *capture_before_legacy(const emu_stream *stream)
 {
     if (stream->legacy)
         for (emu_stream *other : emu_streams_of_all())
-            if (other->capture && other->device == stream->device && !(other->flags & cudaStreamNonBlocking))
+            if (other->capture && other->context == stream->context && !(other->flags & cudaStreamNonBlocking))
                 return other->capture.get();
     return nullptr;
 }

@@ -18,6 +18,9 @@
  *    operation, so that polling ends. cudaFree() waits for all work, as NVIDIA's does;
  *  - capture, forks and joins through events included, and replay: argument values are those of the recording, memory
  *    is read at replay. Calls that are forbidden during a capture fail and invalidate it;
+ *  - contexts: a primary one for each device, made by the first call that needs it, and others by the driver's
+ *    functions. Streams belong to one, and memory to all of a device;
+ *  - lazy loading: a kernel is loaded when it is first launched or asked about, which a capture does not allow;
  *  - errors as the runtime's documentation has them: last error for each host thread, sticky errors.
  *
  * A fault ends the program by abort() after a report on stderr that names kernel, block and thread. Three builds of a
@@ -37,7 +40,7 @@
  *
  * It does not model, so none of these is found here
  *  - code under #if __CUDA_ARCH__, inline PTX, <<<>>> (does not compile), textures, clusters, cooperative launches,
- *    cp.async, memory pools, peers, managed memory, cudaMemcpy2D, per-thread default streams as a compiler option;
+ *    cp.async, memory pools, peers, managed memory, cudaMemcpy2D;
  *  - writable __device__ variables: in the instrumented build they are reported as host memory;
  *  - blocks at the same time: a kernel that spins on another block's work hangs;
  *  - weak memory: other threads' writes are seen at once, races or not. Races between kernels of different streams;
@@ -85,7 +88,8 @@ typedef enum emu_call {
     EMU_STREAM,    /* other calls on streams, capture included */
     EMU_EVENT,     /* other calls on events */
     EMU_GRAPH,     /* other calls on graphs */
-    EMU_DEVICE,    /* properties of the device and its kernels, cudaSetDevice */
+    EMU_DEVICE,    /* properties of the device and its kernels, contexts */
+    EMU_LOAD,      /* a kernel that is loaded: when it is first launched or asked about */
     EMU_EXECUTION, /* a kernel when it runs: the error is sticky and comes back from every later call */
     EMU_CALLS
 } emu_call;
@@ -107,6 +111,17 @@ void emu_clear_errors(void);
 /* From the next call on; 1 device of compute capability 9.0 to begin with. At most 8; 0 makes calls fail as they do on
  * a machine without a GPU. */
 void emu_set_device_count(int count);
+
+/* Whether launches in NULL's stream go to the calling thread's own default stream, as they do in files that nvcc
+ * compiles with --default-stream=per-thread, while the runtime's other calls take NULL to be the legacy one. */
+void emu_set_launches_per_thread(bool per_thread);
+
+/* Whether the device's primary context was made, and how often it is retained at present. */
+bool emu_has_context(int device);
+unsigned emu_holders(int device);
+
+/* Registers memory of the host that the device sees at another address. */
+void emu_register_host(void *host, size_t bytes, void *device);
 
 /* Device and pinned memory that is not freed. */
 size_t emu_live_allocations(void);

@@ -9,6 +9,7 @@ enum sum_variant { SUM_RIGHT, SUM_DROPPED_STEP, SUM_DROPPED_BARRIER, SUM_VARIANT
 cudaError_t launch_sums(sum_variant variant, float *out, const float *in, unsigned blocks, cudaStream_t stream);
 
 /* x[i] *= factor for i < count, 256 threads a block. The second also does the element after the last. */
+const void *scale_kernel();
 cudaError_t launch_scale(float *x, float factor, size_t count, cudaStream_t stream);
 cudaError_t launch_scale_too_far(float *x, float factor, size_t count, cudaStream_t stream);
 

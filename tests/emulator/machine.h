@@ -5,6 +5,7 @@
 #include "device.h"
 #include "emulator.h"
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@ struct emu_settings {
     emu_streams streams;
     uint64_t seed;
     int device_count;
+    bool launches_per_thread;
 };
 extern emu_settings emu_set;
 
@@ -198,6 +200,7 @@ struct emu_operation {
 
 struct emu_stream {
     int device;
+    CUcontext context; /* of that device */
     unsigned flags;
     bool destroyed, legacy;
     std::vector<emu_operation> queue; /* from `head` on */
@@ -223,11 +226,11 @@ emu_event *emu_find_event(cudaEvent_t handle);
 /* Puts work into a stream, or into the graph that it records. */
 cudaError_t emu_enqueue(emu_stream *stream, emu_work work);
 void emu_push(emu_stream *stream, emu_operation operation);
-emu_stream *emu_make_stream(int device, unsigned flags, bool legacy);
+emu_stream *emu_make_stream(unsigned flags, bool legacy); /* of the current context */
 void emu_wait_for(emu_stream *stream, uint64_t sequence);
 void emu_wait_for_stream(emu_stream *stream);
-void emu_wait_for_device(int device);     /* -1: all */
-bool emu_step_stream(emu_stream *stream); /* runs one operation; false if there is none */
+void emu_wait_for_context(CUcontext context); /* NULL: all */
+bool emu_step_stream(emu_stream *stream);     /* runs one operation; false if there is none */
 void emu_do_work(const emu_work *work, int device);
 void emu_do_graph(const emu_graph *graph, int device);
 std::vector<emu_stream *> &emu_streams_of_all(void);
@@ -240,6 +243,20 @@ cudaError_t emu_capture_work(emu_stream *stream, emu_work work);
 cudaError_t emu_capture_record(emu_stream *stream, emu_event *event);
 cudaError_t emu_capture_wait(emu_stream *stream, emu_event *event);
 
+/* ---- contexts (contexts.cc) ---------------------------------------------------------------------------------- */
+
+struct CUctx_st {
+    int device;
+    bool active;       /* a primary one: whether anybody has needed it */
+    bool kept;         /* a primary one: whether the runtime made it, and keeps it for ever */
+    unsigned retained; /* a primary one: how often it was retained, and not yet released */
+    emu_stream *legacy;
+};
+
+int emu_current_device(void);
+CUcontext emu_current_context(void); /* NULL: none yet */
+CUcontext emu_need_context(void);    /* if there is none, that of the device that was chosen */
+
 /* ---- the runtime (runtime.cc) -------------------------------------------------------------------------------- */
 
 /* Held by every call of the runtime; when it ends, device memory is closed to the host. */
@@ -249,7 +266,6 @@ struct emu_call_scope {
     ~emu_call_scope();
 };
 
-int emu_current_device(void);
 cudaError_t emu_failed(cudaError_t error); /* remembers it as this thread's last, and returns it */
 cudaError_t emu_begin_call(emu_call call); /* no device, sticky and injected errors, remembered */
 const void *emu_host_thread(void);         /* something that tells host threads apart */

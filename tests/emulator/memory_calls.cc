@@ -3,6 +3,41 @@
 
 #include <cstring>
 
+/* ---- memory of the host that is registered ------------------------------------------------------------------ */
+
+struct registered {
+    uintptr_t begin, end, device_begin;
+};
+
+static std::vector<registered> &all_registered()
+{
+    static auto *const all = new std::vector<registered>;
+    return *all;
+}
+
+void emu_register_host(void *host, size_t bytes, void *device)
+{
+    emu_call_scope scope;
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(host);
+    all_registered().push_back({begin, begin + bytes, reinterpret_cast<uintptr_t>(device)});
+}
+
+static bool find_registered(const void *pointer, cudaPointerAttributes *attributes)
+{
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    for (const registered &r : all_registered())
+        if (address >= r.begin && address < r.end) {
+            attributes->type = cudaMemoryTypeHost;
+            attributes->device = emu_current_device();
+            attributes->hostPointer = const_cast<void *>(pointer);
+            attributes->devicePointer = reinterpret_cast<void *>(address - r.begin + r.device_begin);
+            return true;
+        }
+    return false;
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------- */
+
 /* Memory may not come and go while a stream is captured. */
 static cudaError_t allocate(emu_call call, void **out, size_t bytes, int device)
 {
@@ -21,7 +56,7 @@ static cudaError_t release(void *pointer, bool pinned, const char *name)
         return cudaSuccess;
     if (cudaError_t error = emu_forbid_any_capture(false))
         return emu_failed(error);
-    emu_wait_for_device(-1);
+    emu_wait_for_context(nullptr);
     return emu_failed(emu_release(pointer, pinned, name));
 }
 
@@ -137,6 +172,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
     EMU_BEGIN(EMU_DEVICE)
+    emu_need_context();
     *total = (size_t)16 << 30;
     *free_bytes = *total - emu_live_bytes();
     return cudaSuccess;
@@ -145,11 +181,14 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer)
 {
     EMU_BEGIN(EMU_DEVICE)
+    emu_need_context();
     const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
     const emu_allocation *a = emu_find_allocation(address);
     memset(attributes, 0, sizeof *attributes);
     attributes->device = cudaInvalidDeviceId;
     attributes->type = cudaMemoryTypeUnregistered;
+    if (find_registered(pointer, attributes))
+        return cudaSuccess;
     if (!a || !a->live || address < a->begin || address >= a->end) {
         attributes->hostPointer = const_cast<void *>(pointer);
         return cudaSuccess;

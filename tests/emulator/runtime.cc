@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <set>
 
 static std::recursive_mutex &the_lock()
 {
@@ -25,17 +26,11 @@ emu_call_scope::~emu_call_scope()
         emu_close_memory();
 }
 
-static thread_local int current_device;
 static thread_local cudaError_t last_error;
-
-int emu_current_device(void)
-{
-    return current_device;
-}
 
 const void *emu_host_thread(void)
 {
-    return &current_device;
+    return &last_error;
 }
 
 cudaError_t emu_failed(cudaError_t error)
@@ -50,6 +45,8 @@ cudaError_t emu_begin_call(emu_call call)
     const cudaError_t injected = emu_injected(call);
     if (emu_set.device_count == 0)
         return emu_failed(cudaErrorNoDevice);
+    if (call != EMU_DEVICE)
+        emu_need_context();
     return emu_failed(emu_sticky ? emu_sticky : injected);
 }
 
@@ -157,22 +154,6 @@ cudaError_t cudaGetDeviceCount(int *count)
     return emu_begin_call(EMU_DEVICE);
 }
 
-cudaError_t cudaGetDevice(int *device)
-{
-    EMU_BEGIN(EMU_DEVICE)
-    *device = current_device;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device)
-{
-    EMU_BEGIN(EMU_DEVICE)
-    if (device < 0 || device >= emu_set.device_count)
-        return emu_failed(cudaErrorInvalidDevice);
-    current_device = device;
-    return cudaSuccess;
-}
-
 static const struct {
     cudaDeviceAttr attribute;
     int value;
@@ -275,9 +256,32 @@ static size_t dynamic_limit(const void *function)
     return found == dynamic_limits().end() ? 48 * 1024 : found->second;
 }
 
+/* Kernels are loaded as they are first asked about or launched, into one context. */
+static std::set<std::pair<CUcontext, const void *>> &loaded()
+{
+    static auto *const all = new std::set<std::pair<CUcontext, const void *>>;
+    return *all;
+}
+
+/* Memory may have to be allocated for it. */
+static cudaError_t load(const void *function)
+{
+    const std::pair<CUcontext, const void *> kernel = {emu_need_context(), function};
+    if (loaded().count(kernel))
+        return cudaSuccess;
+    if (cudaError_t error = emu_injected(EMU_LOAD))
+        return error;
+    if (cudaError_t error = emu_forbid_any_capture(false))
+        return error;
+    loaded().insert(kernel);
+    return cudaSuccess;
+}
+
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute wanted, int value)
 {
     EMU_BEGIN(EMU_DEVICE)
+    if (cudaError_t error = load(function))
+        return emu_failed(error);
     if (wanted == cudaFuncAttributeMaxDynamicSharedMemorySize) {
         if (value < 0 || value > 227 * 1024)
             return emu_failed(cudaErrorInvalidValue);
@@ -289,6 +293,8 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute wanted,
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *function)
 {
     EMU_BEGIN(EMU_DEVICE)
+    if (cudaError_t error = load(function))
+        return emu_failed(error);
     memset(a, 0, sizeof *a);
     a->maxThreadsPerBlock = (int)emu_launch_bounds(function);
     a->maxDynamicSharedSizeBytes = (int)dynamic_limit(function);
@@ -347,10 +353,14 @@ cudaError_t emu_launch(const emu_launch_request &request)
 {
     const std::shared_ptr<void> closure(request.closure, request.destroy);
     EMU_BEGIN(EMU_LAUNCH)
-    EMU_FIND_STREAM(request.config->stream)
+    /* What nvcc's --default-stream=per-thread does to a file. */
+    const bool per_thread = !request.config->stream && emu_set.launches_per_thread;
+    EMU_FIND_STREAM(per_thread ? cudaStreamPerThread : request.config->stream)
+    if (cudaError_t error = load(request.function))
+        return emu_failed(error);
     if (cudaError_t error = check_launch(request.config, request.function))
         return emu_failed(error);
-    if (stream->device != emu_current_device())
+    if (stream->context != emu_current_context())
         return emu_failed(cudaErrorInvalidResourceHandle);
     emu_work work = {};
     work.kind = EMU_KERNEL;

@@ -21,7 +21,7 @@ static emu_settings read_environment()
     static const char *const streams[] = {"lazy", "shuffled", "eager"};
     const char *seed = getenv("EMU_SEED");
     return {(emu_order)choice_of("EMU_ORDER", orders, 3), (emu_streams)choice_of("EMU_STREAMS", streams, 3),
-            seed ? strtoull(seed, nullptr, 0) : 1, 1};
+            seed ? strtoull(seed, nullptr, 0) : 1, 1, false};
 }
 
 emu_settings emu_set = read_environment();
@@ -49,6 +49,12 @@ void emu_set_streams(emu_streams streams)
 {
     emu_call_scope scope;
     emu_set.streams = streams;
+}
+
+void emu_set_launches_per_thread(bool per_thread)
+{
+    emu_call_scope scope;
+    emu_set.launches_per_thread = per_thread;
 }
 
 void emu_set_device_count(int count)

@@ -8,7 +8,7 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int)
     EMU_BEGIN(EMU_STREAM)
     if (!out || (flags & ~(unsigned)cudaStreamNonBlocking))
         return emu_failed(cudaErrorInvalidValue);
-    *out = reinterpret_cast<cudaStream_t>(emu_make_stream(emu_current_device(), flags, false));
+    *out = reinterpret_cast<cudaStream_t>(emu_make_stream(flags, false));
     return cudaSuccess;
 }
 
@@ -76,7 +76,7 @@ cudaError_t cudaDeviceSynchronize(void)
     EMU_BEGIN(EMU_WAIT)
     if (cudaError_t error = emu_forbid_any_capture(true))
         return emu_failed(error);
-    emu_wait_for_device(emu_current_device());
+    emu_wait_for_context(emu_current_context());
     return emu_failed(emu_sticky);
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <map>
 
 std::vector<emu_stream *> &emu_streams_of_all(void)
 {
@@ -80,7 +81,7 @@ static void wait_for_legacy_rule(const emu_stream *stream, uint64_t sequence)
     if (stream->flags & cudaStreamNonBlocking)
         return;
     for (emu_stream *other : emu_streams_of_all())
-        if (other != stream && other->device == stream->device && !(other->flags & cudaStreamNonBlocking) &&
+        if (other != stream && other->context == stream->context && !(other->flags & cudaStreamNonBlocking) &&
             other->legacy != stream->legacy)
             emu_wait_for(other, sequence);
 }
@@ -131,11 +132,11 @@ void emu_wait_for_stream(emu_stream *stream)
         wait_for_legacy_rule(stream, UINT64_MAX);
 }
 
-void emu_wait_for_device(int device)
+void emu_wait_for_context(CUcontext context)
 {
     for (size_t i = 0; i < emu_streams_of_all().size(); i++) {
         emu_stream *stream = emu_streams_of_all()[i];
-        if (device < 0 || stream->device == device)
+        if (!context || stream->context == context)
             emu_wait_for(stream, UINT64_MAX);
     }
 }
@@ -151,7 +152,7 @@ void emu_push(emu_stream *stream, emu_operation operation)
     }
     stream->queue.push_back(std::move(operation));
     if (emu_set.streams == EMU_EAGER)
-        emu_wait_for_device(-1);
+        emu_wait_for_context(nullptr);
 }
 
 cudaError_t emu_enqueue(emu_stream *stream, emu_work work)
@@ -166,29 +167,32 @@ cudaError_t emu_enqueue(emu_stream *stream, emu_work work)
     return cudaSuccess;
 }
 
-emu_stream *emu_make_stream(int device, unsigned flags, bool legacy)
+emu_stream *emu_make_stream(unsigned flags, bool legacy)
 {
     emu_stream *stream = new emu_stream();
-    stream->device = device;
+    stream->device = emu_current_device();
+    stream->context = emu_need_context();
     stream->flags = flags;
     stream->legacy = legacy;
     emu_streams_of_all().push_back(stream);
     return stream;
 }
 
-static thread_local emu_stream *per_thread[EMU_MAX_DEVICES];
-static emu_stream *legacy_of[EMU_MAX_DEVICES];
+/* Each thread's own default stream, of the context that it was first asked for in. */
+static thread_local std::map<CUcontext, emu_stream *> *per_thread;
 
 /* Streams are kept for ever, so that a handle that is no longer valid is recognized. */
 emu_stream *emu_find_stream(cudaStream_t handle)
 {
-    const int device = emu_current_device();
     const bool mine = handle == cudaStreamPerThread;
     if (!handle || handle == cudaStreamLegacy || mine) {
-        emu_stream **known = mine ? &per_thread[device] : &legacy_of[device];
-        if (!*known)
-            *known = emu_make_stream(device, 0, !mine);
-        return *known;
+        const CUcontext context = emu_need_context();
+        if (!per_thread)
+            per_thread = new std::map<CUcontext, emu_stream *>;
+        emu_stream *&known = mine ? (*per_thread)[context] : context->legacy;
+        if (!known)
+            known = emu_make_stream(0, !mine);
+        return known;
     }
     for (emu_stream *stream : emu_streams_of_all())
         if (reinterpret_cast<cudaStream_t>(stream) == handle) {

@@ -74,8 +74,58 @@ static void default_stream_rules()
     OK(cudaFree(x));
 }
 
+/* A kernel is loaded before a capture, or spoils it. */
+static void load_scale()
+{
+    cudaFuncAttributes attributes;
+    OK(cudaFuncGetAttributes(&attributes, scale_kernel()));
+}
+
+static void kernels_are_loaded_lazily()
+{
+    cudaStream_t stream = new_stream(cudaStreamNonBlocking);
+    cudaGraph_t graph = nullptr;
+    float *x = device_ramp(1);
+    emu_reset_counts();
+    OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    CHECK(launch_scale(x, 2, 1, stream) == cudaErrorStreamCaptureUnsupported && emu_count(EMU_LOAD) == 1);
+    CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated);
+    emu_fail(EMU_LOAD, 1, cudaErrorNoKernelImageForDevice);
+    CHECK(launch_scale(x, 2, 1, stream) == cudaErrorNoKernelImageForDevice);
+    load_scale();
+    OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    OK(launch_scale(x, 2, 1, stream));
+    OK(cudaStreamEndCapture(stream, &graph));
+    CHECK(emu_count(EMU_LOAD) == 3);
+    OK(cudaGraphDestroy(graph));
+    OK(cudaFree(x));
+}
+
+/* The copy waits for the legacy stream's launch alone. */
+static void launches_per_thread()
+{
+    cudaStream_t free_stream = new_stream(cudaStreamNonBlocking);
+    for (int per_thread = 0; per_thread <= 1; per_thread++) {
+        float *x = device_ramp(1), got = 0;
+        emu_set_launches_per_thread(per_thread != 0);
+        OK(launch_scale(x, 3, 1, nullptr));
+        OK(cudaStreamSynchronize(nullptr));
+        OK(cudaMemcpyAsync(&got, x, sizeof got, cudaMemcpyDeviceToHost, free_stream));
+        OK(cudaStreamSynchronize(free_stream));
+        CHECK(got == 3);
+        OK(launch_scale(x, 3, 1, nullptr));
+        OK(cudaStreamSynchronize(cudaStreamPerThread));
+        OK(cudaMemcpyAsync(&got, x, sizeof got, cudaMemcpyDeviceToHost, free_stream));
+        OK(cudaStreamSynchronize(free_stream));
+        CHECK(got == (per_thread ? 9 : 3));
+        OK(cudaDeviceSynchronize());
+        OK(cudaFree(x));
+    }
+}
+
 static void graph_replays()
 {
+    load_scale();
     in_all_orders([] {
         cudaStream_t a = new_stream(cudaStreamNonBlocking), b = new_stream(cudaStreamNonBlocking);
         cudaEvent_t fork = nullptr, join = nullptr;
@@ -111,6 +161,7 @@ static void graph_replays()
 
 static void capture_refuses()
 {
+    load_scale();
     cudaStream_t a = new_stream(0), b = new_stream(0);
     cudaEvent_t event = nullptr;
     OK(cudaEventCreate(&event));
@@ -154,5 +205,7 @@ const test_case stream_cases[] = {
     {"the legacy default stream's rules", default_stream_rules, nullptr, ANY},
     {"a captured graph with a fork replays", graph_replays, nullptr, ANY},
     {"what a capture forbids", capture_refuses, nullptr, ANY},
+    {"kernels are loaded when they are first needed", kernels_are_loaded_lazily, nullptr, ANY},
+    {"launches in the calling thread's default stream", launches_per_thread, nullptr, ANY},
     {nullptr, nullptr, nullptr, ANY},
 };
