@@ -1,6 +1,7 @@
 /* The CPU backend: chunks of the tile walk, on OpenMP's threads or the caller's. */
 #include "../kernels/cpu/environment.h"
 #include "../kernels/cpu/isa.h"
+#include "../kernels/random.h"
 #include "internal.h"
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,20 +45,30 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
 static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_BASELINE};
 #define ISA_COUNT (sizeof best_first / sizeof best_first[0])
 
-/* What FOPT_ISA_AUTO means here: the best, or what the environment asks for. */
-static fopt_status choose_isa(fopt_isa *isa)
+/* The value of FUSEDOPT_ISA as the library was loaded, shortened; "" if there was none. Later it could not be read while
+ * another thread may change the environment. */
+static char wished_isa[40];
+
+#ifdef __GNUC__
+__attribute__((constructor)) static void read_environment(void)
 {
     const char *wish = getenv("FUSEDOPT_ISA");
-    if (wish && *wish) {
+    if (wish)
+        fopt_i_copy_printable(wished_isa, sizeof wished_isa, wish);
+}
+#endif
+
+/* What FOPT_ISA_AUTO means here: the best, or what the environment asked for. */
+static fopt_status choose_isa(fopt_isa *isa)
+{
+    if (wished_isa[0]) {
         for (size_t i = 0; i < ISA_COUNT; i++)
-            if (strcmp(wish, fopt_isa_name(best_first[i])) == 0) {
+            if (strcmp(wished_isa, fopt_isa_name(best_first[i])) == 0) {
                 *isa = best_first[i];
                 return FOPT_OK;
             }
         return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "environment variable FUSEDOPT_ISA is '%.40s', must be avx512, avx2 or "
-                           "baseline",
-                           wish);
+                           "environment variable FUSEDOPT_ISA is '%s', must be avx512, avx2 or baseline", wished_isa);
     }
     for (size_t i = 0; i < ISA_COUNT; i++)
         if (fopt_i_describe_isa(best_first[i]).runs_here) {
@@ -132,7 +143,15 @@ typedef struct task {
     uint64_t unit_count, units_per_chunk;
     size_t chunk_count;
     atomic_size_t chunks_done;
+    _Atomic uint64_t marks; /* the sum of their marks */
 } task;
+
+/* A number of 64 bits for each chunk: if a chunk is done twice and another never, the count is right, and the sum of
+ * their marks is not. */
+static uint64_t mark_of(size_t chunk)
+{
+    return fopt_i_mix(chunk);
+}
 
 static void run_chunk(void *argument, size_t index)
 {
@@ -145,6 +164,7 @@ static void run_chunk(void *argument, size_t index)
     t->run(t->context, first, rest < t->units_per_chunk ? rest : t->units_per_chunk);
     fopt_i_environment_leave(environment);
     atomic_fetch_add(&t->chunks_done, 1);
+    atomic_fetch_add(&t->marks, mark_of(index));
 }
 
 static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint64_t units_per_chunk,
@@ -171,6 +191,12 @@ static fopt_status run_task(const fopt_config *config, uint64_t unit_count, uint
     const size_t done = atomic_load(&t.chunks_done);
     if (done != t.chunk_count)
         return fopt_i_fail(FOPT_ERR_DEVICE, "config.parallel_for made %zu of %zu calls", done, t.chunk_count);
+    uint64_t marks = atomic_load(&t.marks);
+    for (size_t i = 0; i < t.chunk_count; i++)
+        marks -= mark_of(i);
+    if (marks != 0)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "config.parallel_for made some of %zu calls twice and others never",
+                           t.chunk_count);
     return FOPT_OK;
 }
 
@@ -201,11 +227,11 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
     const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed, NULL};
+    o->broken = true; /* until it is whole: a caller's parallel_for may leave by an exception or longjmp() */
     fopt_status status = run_step(&o->config, job, o->tile_count);
-    if (status) {
-        o->broken = true;
+    if (status)
         return status;
-    }
+    o->broken = false;
     for (size_t i = 0; i < o->tensor_count; i++)
         if (o->records[i].grad)
             o->records[i].step = fopt_i_next_step(o->records[i].step);
@@ -213,9 +239,9 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 }
 
 static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          const char *label, fopt_stream stream)
+                          fopt_i_subject tensor, fopt_stream stream)
 {
-    (void)label;
+    (void)tensor;
     (void)stream;
     const fopt_i_cpu_job job = {&alone->record, 1, group, config->seed, alone->absmax};
     return run_step(config, job, fopt_i_tile_count(alone->record.count));

@@ -134,7 +134,7 @@ static fopt_status complete_config(fopt_config *config)
 }
 
 /* Whether the device can use memory at this address as it is: its own, managed, or of the host and mapped there. */
-static fopt_status check_address(int device, const void *address, const char *field, const char *label)
+static fopt_status check_address(int device, const void *address, const char *field, fopt_i_subject tensor)
 {
     struct cudaPointerAttributes found;
     int reaches_host = 0;
@@ -146,31 +146,31 @@ static fopt_status check_address(int device, const void *address, const char *fi
         return status;
     if (found.type == cudaMemoryTypeHost && found.devicePointer && found.devicePointer != address)
         return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "%s: %s has %p, which is memory of the host that CUDA device %d sees at %p", label, field,
-                           address, device, found.devicePointer);
+                           "%s: %s has %p, which is memory of the host that CUDA device %d sees at %p",
+                           fopt_i_label_of(tensor).text, field, address, device, found.devicePointer);
     if (!found.devicePointer || (found.type == cudaMemoryTypeDevice && found.device != device))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s has %p, which is not memory of CUDA device %d", label, field,
-                           address, device);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s has %p, which is not memory of CUDA device %d",
+                           fopt_i_label_of(tensor).text, field, address, device);
     return FOPT_OK;
 }
 
-/* Both ends of an array. `field` of `label` is its name in messages. */
-static fopt_status check_memory(int device, const void *array, size_t bytes, const char *field, const char *label)
+/* Both ends of an array. `field` of `tensor` is its name in messages. */
+static fopt_status check_memory(int device, const void *array, size_t bytes, const char *field, fopt_i_subject tensor)
 {
-    fopt_status status = check_address(device, array, field, label);
-    return status ? status : check_address(device, (const char *)array + bytes - 1, field, label);
+    fopt_status status = check_address(device, array, field, tensor);
+    return status ? status : check_address(device, (const char *)array + bytes - 1, field, tensor);
 }
 
-static fopt_status check_param_and_grad(int device, const fopt_i_record *r, const char *label)
+static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt_i_subject tensor)
 {
     const size_t count = (size_t)r->count;
     fopt_status status = FOPT_OK;
     if (count > 0)
         status = check_memory(device, r->param, count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes,
-                              "param", label);
+                              "param", tensor);
     if (!status && r->grad)
         status = check_memory(device, r->grad, count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes,
-                              "grad", label);
+                              "grad", tensor);
     return status;
 }
 
@@ -262,7 +262,7 @@ static fopt_status check_tensors(const fopt_optimizer *o)
 {
     fopt_status status = FOPT_OK;
     for (size_t i = 0; i < o->tensor_count && !status; i++)
-        status = check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor_label(i, o->names[i]).text);
+        status = check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor(i, o->names[i]));
     return status;
 }
 
@@ -444,25 +444,25 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
 
-static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_alone *alone, const char *label)
+static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
 {
     const fopt_i_record *r = &alone->record;
-    fopt_status status = check_param_and_grad(device, r, label);
+    fopt_status status = check_param_and_grad(device, r, tensor);
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS && !status; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
-            status = check_memory(device, r->state[kind], bytes.data, "a state array", label);
+            status = check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
         if (!status && bytes.absmax > 0)
-            status = check_memory(device, alone->absmax[kind], bytes.absmax, "an absmax", label);
+            status = check_memory(device, alone->absmax[kind], bytes.absmax, "an absmax", tensor);
     }
     return status;
 }
 
 static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                               const char *label, fopt_stream stream)
+                               fopt_i_subject tensor, fopt_stream stream)
 {
     fopt_i_alone made = *alone;
-    fopt_status status = check_arrays(config->device.index, group, alone, label);
+    fopt_status status = check_arrays(config->device.index, group, alone, tensor);
     if (status)
         return status;
     made.record.step++;
@@ -474,7 +474,7 @@ static fopt_status update_here(const fopt_config *config, const fopt_i_group *gr
 }
 
 static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          const char *label, fopt_stream stream)
+                          fopt_i_subject tensor, fopt_stream stream)
 {
     fopt_i_cuda_context context = {.handle = NULL};
     fopt_status status = check_index(config->device.index);
@@ -485,7 +485,7 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
     if (!status)
         status = enter_context(&context);
     if (!status) {
-        status = update_here(config, group, alone, label, stream);
+        status = update_here(config, group, alone, tensor, stream);
         leave_context(&context);
     }
     fopt_i_cuda_drop_context(&context);

@@ -22,6 +22,10 @@ void fopt_i_begin(const char *call);
 /* Returns the name of the public call that this thread is in. */
 const char *fopt_i_call(void);
 
+/* Copies text of a caller's so that it can be printed anywhere: what is not valid UTF-8, or would control a terminal or
+ * the direction of text, becomes '?'. Cuts between characters. */
+void fopt_i_copy_printable(char *to, size_t size, const char *from);
+
 /* Sets this thread's fopt_last_error() and returns `status`. */
 fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRINTF(2, 3);
 
@@ -51,8 +55,24 @@ unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized);
 
 /* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
 
-/* Where an index would stand in a message, but there is only one. */
+/* Index of an unnumbered group or tensor: fopt_update() has just one. */
 #define FOPT_I_NO_INDEX SIZE_MAX
+
+/* What a message is about. Its text is made when something is wrong, and not before. */
+typedef struct fopt_i_subject {
+    const char *what; /* "tensor" */
+    size_t index;     /* FOPT_I_NO_INDEX: none */
+    const char *name; /* the caller's; NULL: none */
+    const char *part; /* "states[1]"; NULL: the whole */
+} fopt_i_subject;
+
+/* "tensor 3 'name'", "tensor 'name': states[1]", "group 3", "config" */
+typedef struct fopt_i_label {
+    char text[160];
+} fopt_i_label;
+fopt_i_label fopt_i_label_of(fopt_i_subject subject);
+
+fopt_i_subject fopt_i_tensor(size_t index, const char *name);
 
 /* Complete: what was left to a default is set. */
 fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, const fopt_i_backend **backend);
@@ -61,10 +81,10 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
 fopt_status fopt_i_check_lr(size_t group, double lr);
 /* A tensor's param and grad: there, aligned, and in the address space. */
 fopt_status fopt_i_check_pointers(const fopt_tensor *tensor, size_t index);
-/* `field` of `label` must be aligned to its elements, and lie in the address space. */
+/* `field` of `subject` must be aligned to its elements, and lie in the address space. */
 fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
-                                 const char *label);
-fopt_status fopt_i_check_grad(size_t tensor, const char *name, const void *grad, size_t count, fopt_format format);
+                                 fopt_i_subject subject);
+fopt_status fopt_i_check_grad(const void *grad, size_t count, fopt_format format, fopt_i_subject tensor);
 
 /* Element `index` of an array of sized structs: all have the size of the first. */
 fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
@@ -72,28 +92,23 @@ fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, co
 const void *fopt_i_at(const void *array, size_t index);
 
 /* Copies a struct of the caller's, or says what is wrong with its `size`. */
-fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, const char *what);
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, fopt_i_subject subject);
 
 /* Checks the `size` that the caller gave a struct to be filled, and fills what it has room for. */
 fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what);
 
-/* "tensor 3 'name'", "tensor 'name'", "tensor 3" or "tensor", for the beginning of a message. */
-typedef struct fopt_i_label {
-    char text[128];
-} fopt_i_label;
-fopt_i_label fopt_i_tensor_label(size_t index, const char *name);
-
 /* ---- overlap.c ----------------------------------------------------------------------------------------------- */
 
-/* The bytes of an array. `owner` is the tensor's index. */
+/* The bytes of an array, or the elements of a shard. `owner` is the tensor's index. */
 typedef struct fopt_i_interval {
-    uintptr_t begin, end;
+    uint64_t space; /* those of different spaces do not overlap: memory is one, and so is each whole tensor */
+    uint64_t begin, end;
     size_t owner;
 } fopt_i_interval;
 
 fopt_i_interval fopt_i_interval_of(const void *pointer, size_t bytes, size_t owner);
 
-/* Sorts, and returns the first of two neighbours that overlap, or NULL. */
+/* Sorts, and returns the first of two neighbours that overlap, or NULL. Allocates nothing. */
 const fopt_i_interval *fopt_i_sort_intervals(fopt_i_interval *intervals, size_t count);
 
 /* One of the sorted, disjoint intervals that overlaps the given one, or NULL. */
@@ -151,10 +166,10 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
-    /* One step, of number record->step + 1, of one tensor, called `label` in messages. Checks that the device is there
-     * and can use the memory. */
+    /* One step, of number record->step + 1, of one tensor, which messages name. Checks that the device is there and can
+     * use the memory. */
     fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
-                          const char *label, fopt_stream stream);
+                          fopt_i_subject tensor, fopt_stream stream);
 };
 
 extern const fopt_i_backend fopt_i_cpu_backend;

@@ -40,9 +40,6 @@ static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, 
         .param_format = (uint8_t)t->param_format,
         .grad_format = (uint8_t)t->grad_format,
     };
-    if (t->count > 0)
-        o->params[o->param_count++] =
-            fopt_i_interval_of(t->param, t->count * fopt_i_find_format(t->param_format)->element_bytes, index);
     if (!t->name)
         return name;
     size_t bytes = strlen(t->name) + 1;
@@ -102,21 +99,28 @@ static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, con
     const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, whole);
     if (param)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which overlaps the param of %s",
-                           fopt_i_tensor_label(index, o->names[index]).text, grad,
-                           fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+                           fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad,
+                           fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text);
     if (fopt_i_find_overlap(&state, 1, whole))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which lies in the state of this optimizer",
-                           fopt_i_tensor_label(index, o->names[index]).text, grad);
+                           fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad);
     return FOPT_OK;
 }
 
 static fopt_status check_overlaps(fopt_optimizer *o)
 {
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        const fopt_i_record *r = &o->records[i];
+        const size_t bytes = fopt_i_find_format((fopt_format)r->param_format)->element_bytes;
+        if (r->count > 0)
+            o->params[o->param_count++] = fopt_i_interval_of(r->param, (size_t)r->count * bytes, i);
+    }
     const fopt_i_interval *first = fopt_i_sort_intervals(o->params, o->param_count);
     if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is 0x%" PRIxPTR ", which overlaps the param of %s",
-                           fopt_i_tensor_label(first[1].owner, o->names[first[1].owner]).text, first[1].begin,
-                           fopt_i_tensor_label(first[0].owner, o->names[first[0].owner]).text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is 0x%" PRIx64 ", which overlaps the param of %s",
+                           fopt_i_label_of(fopt_i_tensor(first[1].owner, o->names[first[1].owner])).text,
+                           first[1].begin,
+                           fopt_i_label_of(fopt_i_tensor(first[0].owner, o->names[first[0].owner])).text);
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
         if (status)
@@ -145,6 +149,26 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
     return block;
 }
 
+/* Shards of one tensor may be in one optimizer, but no element twice: it would get the same random bits as another. The
+ * intervals of parameters, which are not there yet, lend their place. */
+static fopt_status check_identities(fopt_optimizer *o)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        const fopt_i_record *r = &o->records[i];
+        const uint64_t begin = r->tile_offset * FOPT_I_TILE;
+        if (r->count > 0)
+            o->params[count++] = (fopt_i_interval){r->id, begin, begin + r->count, i};
+    }
+    const fopt_i_interval *first = fopt_i_sort_intervals(o->params, count);
+    if (!first)
+        return FOPT_OK;
+    const size_t one = first[0].owner, two = first[1].owner;
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: global_id is %" PRIu64 ", with elements that %s has",
+                       fopt_i_label_of(fopt_i_tensor(two, o->names[two])).text, o->records[two].id,
+                       fopt_i_label_of(fopt_i_tensor(one, o->names[one])).text);
+}
+
 /* An allocator's memory may be in use. */
 static fopt_status check_state_overlap(const fopt_optimizer *o)
 {
@@ -152,7 +176,7 @@ static fopt_status check_state_overlap(const fopt_optimizer *o)
     const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, state);
     if (param)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.device_allocator returned %p, which overlaps the param of %s",
-                           (void *)o->state, fopt_i_tensor_label(param->owner, o->names[param->owner]).text);
+                           (void *)o->state, fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text);
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
         if (status)
@@ -203,6 +227,8 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
 
     fopt_optimizer *o = lay_out(block, &plan, group_count, tensor_count);
     status = fill_tables(o, groups, tensors);
+    if (!status)
+        status = check_identities(o);
     if (!status)
         status = check_overlaps(o);
     if (!status)
@@ -261,7 +287,8 @@ fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *option
     fopt_step_options read;
     fopt_status status = check_optimizer(optimizer);
     if (!status && options)
-        status = fopt_i_read_struct(&read, options, sizeof read, "options");
+        status =
+            fopt_i_read_struct(&read, options, sizeof read, (fopt_i_subject){"options", FOPT_I_NO_INDEX, NULL, NULL});
     if (!status)
         status = enter(optimizer);
     return status ? status : leave(optimizer, optimizer->backend->step(optimizer, stream));
@@ -322,7 +349,8 @@ fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_s
                            optimizer->tensor_count);
     for (size_t i = 0; !status && i < optimizer->tensor_count; i++) {
         const fopt_i_record *r = &optimizer->records[i];
-        status = fopt_i_check_grad(i, optimizer->names[i], grads[i], r->count, (fopt_format)r->grad_format);
+        status = fopt_i_check_grad(grads[i], (size_t)r->count, (fopt_format)r->grad_format,
+                                   fopt_i_tensor(i, optimizer->names[i]));
         if (!status)
             status = check_grad_overlap(optimizer, i, grads[i]);
     }
@@ -385,7 +413,7 @@ fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step
         status = check_index("tensor", tensor, optimizer->tensor_count);
     if (!status && (step < 0 || step > FOPT_I_LAST_STEP))
         status = fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [0, 2^53]",
-                             fopt_i_tensor_label(tensor, optimizer->names[tensor]).text, (long long)step);
+                             fopt_i_label_of(fopt_i_tensor(tensor, optimizer->names[tensor])).text, (long long)step);
     if (!status)
         status = enter(optimizer);
     return status ? status : leave(optimizer, optimizer->backend->set_step(optimizer, tensor, step, stream));

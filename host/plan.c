@@ -22,7 +22,7 @@ static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, cons
     /* A tensor adds less than a quarter of PTRDIFF_MAX, so that the sums cannot have wrapped before this sees it. */
     if (plan->sizes.state_bytes + plan->sizes.padding_bytes > PTRDIFF_MAX / 2 || plan->tile_count > PTRDIFF_MAX / 256)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: with it the tensors are larger than any memory",
-                           fopt_i_tensor_label(index, tensor->name).text);
+                           fopt_i_label_of(fopt_i_tensor(index, tensor->name)).text);
     return FOPT_OK;
 }
 

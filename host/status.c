@@ -2,6 +2,7 @@
 #include "internal.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The public call that this thread is in, or was last, and the text of the last failure. */
 static _Thread_local struct {
@@ -12,6 +13,67 @@ static _Thread_local struct {
 void fopt_i_begin(const char *call)
 {
     last_error.call = call;
+}
+
+/* Bytes of the character of valid UTF-8 that begins here, or 0; *code is its number. */
+static size_t read_character(const unsigned char *at, uint32_t *code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* by length: what is less has a shorter form */
+    const size_t length = at[0] < 0x80   ? 1
+                          : at[0] < 0xc0 ? 0
+                          : at[0] < 0xe0 ? 2
+                          : at[0] < 0xf0 ? 3
+                          : at[0] < 0xf8 ? 4
+                                         : 0;
+    *code = length > 1 ? at[0] & (0x7fu >> length) : at[0];
+    for (size_t i = 1; i < length; i++) {
+        if ((at[i] & 0xc0) != 0x80) /* the terminating zero too */
+            return 0;
+        *code = *code << 6 | (at[i] & 0x3fu);
+    }
+    return length > 0 && *code >= least[length] && *code <= 0x10ffff && *code >> 11 != 0xd800 >> 11 ? length : 0;
+}
+
+/* Neither a control character nor one that separates lines or sets the direction of text. */
+static bool is_printable(uint32_t code)
+{
+    return code >= 0x20 && !(code >= 0x7f && code < 0xa0) && !(code >= 0x2028 && code <= 0x202e) &&
+           !(code >= 0x2066 && code <= 0x2069) && code != 0x200e && code != 0x200f && code != 0x61c && code != 0xfeff;
+}
+
+void fopt_i_copy_printable(char *to, size_t size, const char *from)
+{
+    const unsigned char *at = (const unsigned char *)from;
+    size_t used = 0;
+    while (*at) {
+        uint32_t code;
+        const size_t length = read_character(at, &code);
+        const bool good = length > 0 && is_printable(code);
+        const size_t taken = length > 0 ? length : 1, given = good ? length : 1;
+        if (used + given >= size)
+            break;
+        memcpy(to + used, good ? (const char *)at : "?", given);
+        used += given;
+        at += taken;
+    }
+    to[used] = '\0';
+}
+
+fopt_i_label fopt_i_label_of(fopt_i_subject subject)
+{
+    fopt_i_label label;
+    char number[24] = "", name[80 + 4] = "";
+    if (subject.index != FOPT_I_NO_INDEX)
+        snprintf(number, sizeof number, " %zu", subject.index);
+    if (subject.name) {
+        strcpy(name, " '");
+        fopt_i_copy_printable(name + 2, sizeof name - 3, subject.name);
+        strcat(name, "'");
+    }
+    const char *const colon = subject.part && subject.part[0] != '[' ? ": " : "";
+    snprintf(label.text, sizeof label.text, "%s%s%s%s%s", subject.what, number, name, colon,
+             subject.part ? subject.part : "");
+    return label;
 }
 
 const char *fopt_i_call(void)

@@ -1,70 +1,76 @@
 /* fopt_update(): one step of one tensor, with state that the caller owns. */
 #include "plan.h"
+#include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
 
-static fopt_status check_absmax(const fopt_array *array, const char *name, const char *label)
+/* The arrays of an update, in the order of their numbers in check_overlaps(). */
+static const char *const array_names[] = {
+    "param",
+    "grad",
+    "states[0]",
+    "states[1]",
+    "states[2]",
+    "states[3]",
+    "states[0].absmax",
+    "states[1].absmax",
+    "states[2].absmax",
+    "states[3].absmax",
+};
+static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_STATE_KINDS, "each has a name");
+
+static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_i_subject subject)
 {
     if (!fopt_i_is_quantized(array->format))
-        return array->absmax ? fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is %p, but %s of %s has none", label,
-                                           (void *)array->absmax, fopt_format_name(array->format), name)
+        return array->absmax ? fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is %p, but %s of %s has none",
+                                           fopt_i_label_of(subject).text, (void *)array->absmax,
+                                           fopt_format_name(array->format), name)
                              : FOPT_OK;
     if (!array->absmax)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is NULL, but %s is %s", label, name,
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is NULL, but %s is %s", fopt_i_label_of(subject).text, name,
                            fopt_format_name(array->format));
-    return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_tile_count(array->count), FOPT_F32, label);
+    return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_tile_count(array->count), FOPT_F32, subject);
 }
 
 /* One moment, checked against the group; NULL if the group keeps none. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
-                              const char *tensor, fopt_i_alone *alone)
+                              fopt_i_subject subject, fopt_i_alone *alone)
 {
     const size_t count = (size_t)alone->record.count;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
     fopt_array array = {.data = NULL};
-    char label[160];
-    snprintf(label, sizeof label, "%s: states[%d]", tensor, (int)kind);
     if (from) {
-        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, label);
+        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, subject);
         if (status)
             return status;
     }
     alone->record.state[kind] = array.data;
     if (!needed && array.data && !(group->kinds & 1u << kind))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array", label,
-                           array.data, rule->name);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array",
+                           fopt_i_label_of(subject).text, array.data, rule->name);
     if (!needed)
         return FOPT_OK;
     if (!array.data)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is NULL, but %s needs %s", label, rule->name, name);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is NULL, but %s needs %s", fopt_i_label_of(subject).text,
+                           rule->name, name);
     if (array.count != count)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count of %s is %zu, but the tensor's is %zu", label, name,
-                           array.count, count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count of %s is %zu, but the tensor's is %zu",
+                           fopt_i_label_of(subject).text, name, array.count, count);
     if (array.format != group->value.state_format[kind])
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s", label, name,
-                           (int)array.format, fopt_format_name(group->value.state_format[kind]));
-    fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, label);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: format of %s is %d, but the group's state_format is %s",
+                           fopt_i_label_of(subject).text, name, (int)array.format,
+                           fopt_format_name(group->value.state_format[kind]));
+    fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, subject);
     if (!status)
-        status = check_absmax(&array, name, label);
+        status = check_absmax(&array, name, subject);
     alone->absmax[kind] = array.absmax;
     return status;
 }
 
-static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, const char *tensor)
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
 {
     const fopt_i_record *r = &alone->record;
-    static const char *const names[] = {"param",
-                                        "grad",
-                                        "states[0]",
-                                        "states[1]",
-                                        "states[2]",
-                                        "states[3]",
-                                        "states[0].absmax",
-                                        "states[1].absmax",
-                                        "states[2].absmax",
-                                        "states[3].absmax"};
     fopt_i_interval intervals[2 + 2 * FOPT_STATE_KINDS];
     size_t count = 0;
     if (r->count == 0)
@@ -82,8 +88,9 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIxPTR ", which overlaps %s, 0x%" PRIxPTR, tensor,
-                           names[first[0].owner], first[0].begin, names[first[1].owner], first[1].begin);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIx64 ", which overlaps %s, 0x%" PRIx64,
+                           fopt_i_label_of(tensor).text, array_names[first[0].owner], first[0].begin,
+                           array_names[first[1].owner], first[1].begin);
     return FOPT_OK;
 }
 
@@ -104,11 +111,13 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         status = fopt_i_check_pointers(&t, FOPT_I_NO_INDEX);
     if (status)
         return status;
-    const fopt_i_label label = fopt_i_tensor_label(FOPT_I_NO_INDEX, t.name);
+    const fopt_i_subject subject = fopt_i_tensor(FOPT_I_NO_INDEX, t.name);
     if (step < 1 || step > FOPT_I_LAST_STEP)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [1, 2^53]", label.text, (long long)step);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: step is %lld, must be in [1, 2^53]", fopt_i_label_of(subject).text,
+                           (long long)step);
     if (t.count > 0 && !t.grad)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", label.text, t.count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", fopt_i_label_of(subject).text,
+                           t.count);
     if (states) {
         status = fopt_i_check_array(states, FOPT_STATE_KINDS, sizeof *states, "states", "FOPT_STATE_KINDS");
         if (status)
@@ -126,10 +135,11 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
                               .grad_format = (uint8_t)t.grad_format,
                           }};
     for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
-        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g, label.text, &alone);
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g,
+                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &alone);
     if (!status)
-        status = check_overlaps(&g, &alone, label.text);
+        status = check_overlaps(&g, &alone, subject);
     if (status || t.count == 0)
         return status;
-    return backend->update(&complete, &g, &alone, label.text, stream);
+    return backend->update(&complete, &g, &alone, subject, stream);
 }

@@ -18,20 +18,20 @@ static size_t size_of(const void *sized)
     return size;
 }
 
-static fopt_status check_size(const void *sized, size_t known, const char *what)
+static fopt_status check_size(const void *sized, size_t known, fopt_i_subject subject)
 {
     size_t size = size_of(sized);
     if (size < known || size > LARGEST_STRUCT || size % sizeof(size_t) != 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be the sizeof of its type, %zu here", what, size,
-                           known);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be the sizeof of its type, %zu here",
+                           fopt_i_label_of(subject).text, size, known);
     return FOPT_OK;
 }
 
 /* Copies a struct of the caller's. One compiled against a later header may be longer: what lies beyond the end of ours
  * must be zero, since we do not know what it asks for. */
-fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, const char *what)
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, fopt_i_subject subject)
 {
-    fopt_status status = check_size(from, known, what);
+    fopt_status status = check_size(from, known, subject);
     if (status)
         return status;
     const unsigned char *bytes = from;
@@ -39,7 +39,7 @@ fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, const c
         if (bytes[i] != 0)
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
                                "%s.size is %zu and byte %zu is not zero: fusedopt %s knows only the first %zu bytes",
-                               what, size_of(from), i, fopt_version_string(), known);
+                               fopt_i_label_of(subject).text, size_of(from), i, fopt_version_string(), known);
     memcpy(to, from, known);
     return FOPT_OK;
 }
@@ -48,7 +48,7 @@ fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const 
 {
     if (!to)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL", what);
-    fopt_status status = check_size(to, known, what);
+    fopt_status status = check_size(to, known, (fopt_i_subject){what, FOPT_I_NO_INDEX, NULL, NULL});
     if (status)
         return status;
     size_t size = size_of(to);
@@ -71,9 +71,7 @@ fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, co
     if (!array && count > 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL, but %s is %zu", array_name, count_name, count);
     if (count > 0) { /* before it is used as a stride */
-        char first[32];
-        snprintf(first, sizeof first, "%s[0]", array_name);
-        fopt_status status = check_size(array, known, first);
+        fopt_status status = check_size(array, known, (fopt_i_subject){array_name, FOPT_I_NO_INDEX, NULL, "[0]"});
         if (status)
             return status;
     }
@@ -110,7 +108,8 @@ fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, con
     fopt_status status = FOPT_OK;
     *config = (fopt_config){.size = sizeof *config};
     if (from)
-        status = fopt_i_read_struct(config, from, sizeof *config, "config");
+        status =
+            fopt_i_read_struct(config, from, sizeof *config, (fopt_i_subject){"config", FOPT_I_NO_INDEX, NULL, NULL});
     if (!status)
         status = check_config(config);
     if (status)
@@ -155,25 +154,20 @@ static const struct flag {
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-static fopt_i_label group_label(size_t index)
+static fopt_i_subject group_subject(size_t index)
 {
-    fopt_i_label label;
-    if (index == FOPT_I_NO_INDEX)
-        snprintf(label.text, sizeof label.text, "group");
-    else
-        snprintf(label.text, sizeof label.text, "group %zu", index);
-    return label;
+    return (fopt_i_subject){"group", index, NULL, NULL};
 }
 
-static fopt_status check_range(const struct hyperparameter *h, double value, const char *group)
+static fopt_status check_range(const struct hyperparameter *h, double value, fopt_i_subject group)
 {
     if (value >= 0 && (h->open ? value < h->limit : value <= h->limit)) /* false for NaN */
         return FOPT_OK;
-    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, must be in [0, %g%c", group, h->name, value, h->limit,
-                       h->open ? ')' : ']');
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, must be in [0, %g%c", fopt_i_label_of(group).text, h->name,
+                       value, h->limit, h->open ? ')' : ']');
 }
 
-static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_rule *rule, const char *label)
+static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
     for (size_t i = 0; i < LENGTH(hyperparameters); i++) {
         const struct hyperparameter *h = &hyperparameters[i];
@@ -181,36 +175,37 @@ static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_r
         memcpy(&value, (const char *)group + h->offset, sizeof value);
         bool used = h->set == 0 || (rule->hyperparameters & h->set) != 0;
         if (!used && value != 0)
-            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, but %s has none: must be 0", label, h->name, value,
-                               rule->name);
-        fopt_status status = check_range(h, value, label);
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, but %s has none: must be 0",
+                               fopt_i_label_of(subject).text, h->name, value, rule->name);
+        fopt_status status = check_range(h, value, subject);
         if (status)
             return status;
     }
     return FOPT_OK;
 }
 
-static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule, const char *label)
+static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
     unsigned refused = group->flags & ~rule->flags;
     for (size_t i = 0; i < LENGTH(flags); i++)
         if (refused & flags[i].bit)
-            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags has %s, which %s does not have", label, flags[i].name,
-                               rule->name);
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags has %s, which %s does not have",
+                               fopt_i_label_of(subject).text, flags[i].name, rule->name);
     if (refused)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown", label, group->flags,
-                           refused);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown",
+                           fopt_i_label_of(subject).text, group->flags, refused);
     const char *problem = rule->check(group);
     if (problem && rule->hyperparameters & FOPT_I_DAMPENING)
-        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x, momentum %.9g, dampening %.9g)", label,
-                           problem, group->flags, group->momentum, group->dampening);
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x, momentum %.9g, dampening %.9g)",
+                           fopt_i_label_of(subject).text, problem, group->flags, group->momentum, group->dampening);
     if (problem)
-        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x)", label, problem, group->flags);
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x)", fopt_i_label_of(subject).text, problem,
+                           group->flags);
     return FOPT_OK;
 }
 
 /* Finds the group's loop too. */
-static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, const char *label)
+static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
     const char *quantized = NULL; /* the name of a moment that is */
     for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
@@ -218,45 +213,47 @@ static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *r
             continue;
         const fopt_i_format *format = fopt_i_find_format(group->value.state_format[kind]);
         if (!format)
-            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: state_format of %s is %d, not a fopt_format", label,
-                               rule->state_names[kind], (int)group->value.state_format[kind]);
+            return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: state_format of %s is %d, not a fopt_format",
+                               fopt_i_label_of(subject).text, rule->state_names[kind],
+                               (int)group->value.state_format[kind]);
         if (!fopt_i_stores_moments(group->value.state_format[kind]))
-            return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments", label,
-                               rule->state_names[kind], format->name);
+            return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments",
+                               fopt_i_label_of(subject).text, rule->state_names[kind], format->name);
         if (fopt_i_is_quantized(group->value.state_format[kind]))
             quantized = rule->state_names[kind];
     }
     group->loop = fopt_i_find_loop(group->value.rule, group->kinds, quantized != NULL);
     if (group->loop == FOPT_I_LOOP_COUNT)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
-                           "%s: state_format of %s is q8, in which %s with FOPT_CENTERED cannot keep any moment", label,
-                           quantized, rule->name);
+                           "%s: state_format of %s is q8, in which %s with FOPT_CENTERED cannot keep any moment",
+                           fopt_i_label_of(subject).text, quantized, rule->name);
     return FOPT_OK;
 }
 
 fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group)
 {
-    const fopt_i_label label = group_label(index);
+    const fopt_i_subject subject = group_subject(index);
     if (!from)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "the description of %s is NULL", label.text);
-    fopt_status status = fopt_i_read_struct(&group->value, from, sizeof group->value, label.text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "the description of %s is NULL", fopt_i_label_of(subject).text);
+    fopt_status status = fopt_i_read_struct(&group->value, from, sizeof group->value, subject);
     if (status)
         return status;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     if (!rule)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: rule is %d, not a fopt_rule", label.text, (int)group->value.rule);
-    status = check_hyperparameters(&group->value, rule, label.text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: rule is %d, not a fopt_rule", fopt_i_label_of(subject).text,
+                           (int)group->value.rule);
+    status = check_hyperparameters(&group->value, rule, subject);
     if (!status)
-        status = check_flags(&group->value, rule, label.text);
+        status = check_flags(&group->value, rule, subject);
     if (status)
         return status;
     group->kinds = rule->kinds(&group->value);
-    return check_state_formats(group, rule, label.text);
+    return check_state_formats(group, rule, subject);
 }
 
 fopt_status fopt_i_check_lr(size_t group, double lr)
 {
-    return check_range(&hyperparameters[0], lr, group_label(group).text);
+    return check_range(&hyperparameters[0], lr, group_subject(group));
 }
 
 fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
@@ -268,7 +265,7 @@ fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "group is NULL");
     if (!found)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "rule is %d, not a fopt_rule", (int)rule);
-    fopt_status status = check_size(&defaults, sizeof defaults, "group");
+    fopt_status status = check_size(&defaults, sizeof defaults, group_subject(FOPT_I_NO_INDEX));
     if (status)
         return status;
     found->defaults(&defaults);
@@ -279,67 +276,60 @@ fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
 
 /* ---- tensors ------------------------------------------------------------------------------------------------- */
 
-fopt_i_label fopt_i_tensor_label(size_t index, const char *name)
+fopt_i_subject fopt_i_tensor(size_t index, const char *name)
 {
-    fopt_i_label label;
-    char number[24] = "";
-    if (index != FOPT_I_NO_INDEX)
-        snprintf(number, sizeof number, " %zu", index);
-    if (name)
-        snprintf(label.text, sizeof label.text, "tensor%s '%.80s'", number, name);
-    else
-        snprintf(label.text, sizeof label.text, "tensor%s", number);
-    return label;
+    return (fopt_i_subject){"tensor", index, name, NULL};
 }
 
 fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
-                                 const char *label)
+                                 fopt_i_subject subject)
 {
     size_t bytes = fopt_i_find_format(format)->element_bytes;
     if ((uintptr_t)pointer % bytes != 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, not aligned to the %zu bytes of a %s element", label,
-                           field, pointer, bytes, fopt_format_name(format));
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, not aligned to the %zu bytes of a %s element",
+                           fopt_i_label_of(subject).text, field, pointer, bytes, fopt_format_name(format));
     if ((uintptr_t)pointer > UINTPTR_MAX - count * bytes)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, and %zu elements from there leave the address space",
-                           label, field, pointer, count);
+                           fopt_i_label_of(subject).text, field, pointer, count);
     return FOPT_OK;
 }
 
-fopt_status fopt_i_check_grad(size_t tensor, const char *name, const void *grad, size_t count, fopt_format format)
+fopt_status fopt_i_check_grad(const void *grad, size_t count, fopt_format format, fopt_i_subject tensor)
 {
-    return grad && count > 0 ? fopt_i_check_pointer(grad, "grad", count, format, fopt_i_tensor_label(tensor, name).text)
-                             : FOPT_OK;
+    return grad && count > 0 ? fopt_i_check_pointer(grad, "grad", count, format, tensor) : FOPT_OK;
 }
 
-static fopt_status check_shard(const fopt_tensor *t, const char *label)
+static fopt_status check_shard(const fopt_tensor *t, fopt_i_subject subject)
 {
     if (t->first_element % FOPT_I_TILE != 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, must be a multiple of %d", label,
-                           t->first_element, FOPT_I_TILE);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, must be a multiple of %d",
+                           fopt_i_label_of(subject).text, t->first_element, FOPT_I_TILE);
     if (t->count > SIZE_MAX - t->first_element)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, too large for a count of %zu", label,
-                           t->first_element, t->count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: first_element is %zu, too large for a count of %zu",
+                           fopt_i_label_of(subject).text, t->first_element, t->count);
     const size_t full_count = t->full_count > 0 ? t->full_count : t->first_element + t->count;
     if (t->first_element > full_count || t->count > full_count - t->first_element)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: full_count is %zu, less than first_element %zu + count %zu", label,
-                           t->full_count, t->first_element, t->count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: full_count is %zu, less than first_element %zu + count %zu",
+                           fopt_i_label_of(subject).text, t->full_count, t->first_element, t->count);
     if (t->count % FOPT_I_TILE != 0 && t->count < full_count - t->first_element)
         return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "%s: count is %zu, but a shard that is not the last must be a multiple of %d", label,
-                           t->count, FOPT_I_TILE);
+                           "%s: count is %zu, but a shard that is not the last must be a multiple of %d",
+                           fopt_i_label_of(subject).text, t->count, FOPT_I_TILE);
     if (t->global_id == 0 && (t->first_element > 0 || full_count > t->count))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: global_id is 0, but a shard must say of which tensor it is", label);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: global_id is 0, but a shard must say of which tensor it is",
+                           fopt_i_label_of(subject).text);
     return FOPT_OK;
 }
 
-static fopt_status check_array_format(fopt_format format, const char *field, const char *label)
+static fopt_status check_array_format(fopt_format format, const char *field, fopt_i_subject subject)
 {
     const fopt_i_format *found = fopt_i_find_format(format);
     if (!found)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %d, not a fopt_format", label, field, (int)format);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %d, not a fopt_format", fopt_i_label_of(subject).text, field,
+                           (int)format);
     if (!fopt_i_stores_arrays(format))
-        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s is %s, which only moments are stored in", label, field,
-                           found->name);
+        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s is %s, which only moments are stored in",
+                           fopt_i_label_of(subject).text, field, found->name);
     return FOPT_OK;
 }
 
@@ -347,33 +337,34 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
 {
     if (!from)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "tensor is NULL");
-    fopt_status status = fopt_i_read_struct(tensor, from, sizeof *tensor, fopt_i_tensor_label(index, NULL).text);
+    fopt_status status = fopt_i_read_struct(tensor, from, sizeof *tensor, fopt_i_tensor(index, NULL));
     if (status)
         return status;
-    const fopt_i_label label = fopt_i_tensor_label(index, tensor->name);
+    const fopt_i_subject subject = fopt_i_tensor(index, tensor->name);
     if (index != FOPT_I_NO_INDEX && tensor->group >= group_count) /* alone it has none */
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", label.text, tensor->group,
-                           group_count);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", fopt_i_label_of(subject).text,
+                           tensor->group, group_count);
     if (!status)
-        status = check_array_format(tensor->param_format, "param_format", label.text);
+        status = check_array_format(tensor->param_format, "param_format", subject);
     if (!status)
-        status = check_array_format(tensor->grad_format, "grad_format", label.text);
+        status = check_array_format(tensor->grad_format, "grad_format", subject);
     if (status)
         return status;
     /* Bytes of a tensor's arrays, and their sum, must fit size_t by far. */
     if (tensor->count > PTRDIFF_MAX / 64)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count is %zu, more than any memory holds", label.text,
-                           tensor->count);
-    return check_shard(tensor, label.text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: count is %zu, more than any memory holds",
+                           fopt_i_label_of(subject).text, tensor->count);
+    return check_shard(tensor, subject);
 }
 
 fopt_status fopt_i_check_pointers(const fopt_tensor *t, size_t index)
 {
-    const fopt_i_label label = fopt_i_tensor_label(index, t->name);
+    const fopt_i_subject subject = fopt_i_tensor(index, t->name);
     if (t->count == 0)
         return FOPT_OK;
     if (!t->param)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is NULL, but count is %zu", label.text, t->count);
-    fopt_status status = fopt_i_check_pointer(t->param, "param", t->count, t->param_format, label.text);
-    return status ? status : fopt_i_check_grad(index, t->name, t->grad, t->count, t->grad_format);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is NULL, but count is %zu", fopt_i_label_of(subject).text,
+                           t->count);
+    fopt_status status = fopt_i_check_pointer(t->param, "param", t->count, t->param_format, subject);
+    return status ? status : fopt_i_check_grad(t->grad, t->count, t->grad_format, subject);
 }

@@ -12,8 +12,8 @@
  *    from different threads at the same time.
  *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
  *    compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields
- * are only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid
- * defaults everywhere but in fopt_group, which fopt_group_init() fills.
+ *    are only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid
+ *    defaults everywhere but in fopt_group, which fopt_group_init() fills.
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
@@ -52,7 +52,9 @@
  *    squares gives steps of 1000 * lr;
  *  - beta1, beta2 and eps all 0, or alpha and eps: a group that fopt_group_init() has not seen;
  *  - adding or removing state arrays after creation (fopt_set_group).
- * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 65,536 threads.
+ * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 2^57 - 1 elements in a tensor; state of
+ * 2^62 bytes in all, or 2^63 elements; 65,536 threads; a `size` of 4,096, or one that is no multiple of sizeof(size_t).
+ * Names in messages are cut after 80 bytes, and what could not be printed safely is '?' there.
  */
 #ifndef FUSEDOPT_H
 #define FUSEDOPT_H
@@ -120,7 +122,7 @@ typedef struct fopt_device {
 /* The CPU's instruction sets. All give the same bits; they differ in speed alone. */
 typedef enum fopt_isa {
     FOPT_ISA_AUTO = 0,     /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512, avx2,
-                              baseline) overrides the choice */
+                              baseline) overrides the choice, as it was when the library was loaded */
     FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: any that is little-endian */
     FOPT_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
     FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
@@ -283,7 +285,8 @@ typedef struct fopt_tensor {
     fopt_format param_format, grad_format; /* FOPT_F32, FOPT_BF16 or FOPT_F16, each its own */
     size_t group;                          /* index into the groups */
 
-    /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. */
+    /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. No element may
+     * be in one optimizer twice. */
     uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1); a shard must have one */
     size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
@@ -302,8 +305,10 @@ typedef struct fopt_allocator {
 
 /* Calls function(argument, i) once for each i in [0, count), on any threads and in any order, and returns 0 when all
  * have returned. Anything else than 0 means that some may not have been called: the library's call then fails with
- * FOPT_ERR_DEVICE, and if it was fopt_step(), the optimizer is broken. fopt_create(), fopt_step(), fopt_zero_grads()
- * and fopt_update() call it where there is work for more than one thread: an index is 16,384 elements. */
+ * FOPT_ERR_DEVICE, as it does where calls were left out or made twice, and if it was fopt_step(), the optimizer is
+ * broken. So it is if parallel_for leaves fopt_step() by an exception or longjmp(), or its thread is cancelled there.
+ * fopt_create(), fopt_step(), fopt_zero_grads() and fopt_update() call it where there is work for more than one thread:
+ * one index covers up to 16,384 elements. */
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
                                  void *argument);
 
@@ -389,7 +394,6 @@ FOPT_API fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double
 FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
 
 /* Writes zeros to every gradient that is not NULL. */
-
 FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream);
 
 /* One array as it lies in memory of the device. */

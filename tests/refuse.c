@@ -1,7 +1,6 @@
 #include "refuse.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 model refuse_model;
@@ -11,7 +10,6 @@ static fopt_sizes sizes;
 
 void refuse_open(void)
 {
-    unsetenv("FUSEDOPT_ISA");
     model_open(&refuse_model);
 }
 

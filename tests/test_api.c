@@ -205,7 +205,7 @@ Test(api, descriptions_are_copied)
 Test(api, long_and_odd_names)
 {
     static char name[5000];
-    static const char *const odd[] = {"%s%n%d", "", "\xff\xfe"};
+    static const char *const odd[] = {"%s%n%d", "", "\xc3\xa9\xe2\x82\xac"};
     memset(name, 'n', sizeof name - 1);
     model_describe(&m);
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
@@ -225,6 +225,60 @@ Test(api, long_and_odd_names)
         cr_expect(mentions(fopt_last_error(), words), "got '%s' want '%s'", fopt_last_error(), words);
     }
     fopt_destroy(m.optimizer);
+}
+
+/* A log or a terminal prints what a message quotes: nothing in it may act there, and every character is whole. */
+Test(api, names_are_printed_safely)
+{
+    static const struct {
+        const char *name, *printed;
+    } rows[] = {
+        {"layer\n2", "layer?2"},
+        {"\x1b[31mred\r\t\x7f", "?[31mred???"},
+        {"\xc2\x9b"
+         "31m",
+         "?31m"},                                                  /* U+009B, ESC [ in one */
+        {"\xff\xfe\xc3", "???"},                                   /* no UTF-8 */
+        {"\xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80", "?? ??? ????"}, /* too long, a surrogate, too large */
+        {"\xe2\x80\xae"
+         "evil\xe2\x80\xa8",
+         "?evil?"}, /* right to left, a line's end */
+        {"W\xc3\xa4rme \xf0\x9f\x94\xa5", "W\xc3\xa4rme \xf0\x9f\x94\xa5"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char words[80];
+        void *grads[MODEL_TENSORS] = {m.memory.params[0]};
+        model_describe(&m);
+        m.tensors[0].name = rows[i].name;
+        model_create(&m);
+        cr_expect_eq(fopt_set_grads(m.optimizer, grads, NULL), FOPT_ERR_ARGUMENT);
+        snprintf(words, sizeof words, "fopt_set_grads: tensor 0 '%s': grad is", rows[i].printed);
+        cr_expect(strncmp(fopt_last_error(), words, strlen(words)) == 0, "row %zu: got '%s' want '%s'", i,
+                  fopt_last_error(), words);
+        fopt_destroy(m.optimizer);
+    }
+}
+
+/* A name that is cut is cut between characters. */
+Test(api, long_names_are_cut_between_characters)
+{
+    for (size_t shift = 0; shift < 4; shift++) {
+        char name[201] = "";
+        void *grads[MODEL_TENSORS] = {m.memory.params[0]};
+        memset(name, 'x', shift);
+        for (size_t i = 0; i < 40; i++)
+            strcat(name, "\xf0\x9f\x94\xa5");
+        model_describe(&m);
+        m.tensors[0].name = name;
+        model_create(&m);
+        cr_expect_eq(fopt_set_grads(m.optimizer, grads, NULL), FOPT_ERR_ARGUMENT);
+        const char *quote = strchr(fopt_last_error(), '\''), *end = quote ? strchr(quote + 1, '\'') : NULL;
+        cr_assert(quote && end, "%s", fopt_last_error());
+        const size_t length = (size_t)(end - quote - 1);
+        cr_expect_eq((length - shift) % 4, 0, "cut after %zu bytes", length);
+        cr_expect(length > 60 && memcmp(quote + 1, name, length) == 0);
+        fopt_destroy(m.optimizer);
+    }
 }
 
 /* ---- nothing to do ------------------------------------------------------------------------------------------- */

@@ -207,6 +207,26 @@ Test(errors, sum_of_counts)
     refuse_close();
 }
 
+/* More elements than any address has, with no state to count. */
+Test(errors, sum_of_counts_without_state)
+{
+    enum { COUNT = 80 };
+    static fopt_tensor tensors[COUNT];
+    fopt_group group;
+    fopt_sizes sizes = {.size = sizeof sizes};
+    ASSERT_OK(fopt_group_init(&group, sizeof group, FOPT_SGD));
+    for (size_t i = 0; i < COUNT; i++)
+        tensors[i] = (fopt_tensor){.size = sizeof *tensors, .count = PTRDIFF_MAX / 64};
+    cr_expect_eq(fopt_query_sizes(NULL, &group, 1, tensors, COUNT, &sizes), FOPT_ERR_ARGUMENT);
+    cr_expect(mentions(fopt_last_error(), "tensor *: with it the tensors are larger than any memory"), "%s",
+              fopt_last_error());
+    expect_accepted(
+        QUERY,
+        &(arguments){
+            .group_count = 1, .tensor_count = 60, .groups_at = &group, .tensors_at = tensors, .sizes_at = &sizes},
+        0, "as many as there may be");
+}
+
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
 
 static void expect_overlap(const arguments *a, const char *words)
@@ -298,6 +318,36 @@ Test(errors, overlaps_in_update)
     refuse_close();
 }
 
+/* ---- identities ---------------------------------------------------------------------------------------------- */
+
+/* Elements with the same identity would be rounded by the same random bits. */
+Test(errors, elements_that_are_there_twice)
+{
+    arguments a;
+    const struct {
+        size_t tensor, first_element;
+        uint64_t id;
+        const char *words; /* NULL: accepted */
+    } shards[] = {
+        {SGD, 0, 4, "tensor 3 'adam': global_id is 4, with elements that tensor 0 'sgd' has"}, /* 3's by default */
+        {SGD, 512, 4, "tensor 0 'sgd': global_id is 4, with elements that tensor 3 'adam' has"},
+        {SGD, 768, 4, NULL},
+        {SGD, 0, 6, NULL},
+    };
+    for (size_t i = 0; i < sizeof shards / sizeof *shards; i++) {
+        fill_arguments(&a, ADAM);
+        a.tensors[shards[i].tensor].global_id = shards[i].id;
+        a.tensors[shards[i].tensor].first_element = shards[i].first_element;
+        if (shards[i].words)
+            expect_refused(CREATE, &a, ADAM, FOPT_ERR_ARGUMENT, shards[i].words);
+        else
+            expect_accepted(LISTS, &a, ADAM, "shards that are apart");
+        a.tensors[shards[i].tensor].count = 0; /* has no element */
+        expect_accepted(LISTS, &a, ADAM, "an empty shard");
+    }
+    refuse_close();
+}
+
 /* ---- the environment ----------------------------------------------------------------------------------------- */
 
 Test(errors, instruction_sets)
@@ -312,11 +362,22 @@ Test(errors, instruction_sets)
             expect_refused(DESCRIBED, &a, ADAM, FOPT_ERR_DEVICE, fopt_isa_name((fopt_isa)isa));
         }
 
+    refuse_close();
+}
+
+/* Another thread may change the environment at any time: no call reads it. test_program.sh sets it beforehand. */
+Test(errors, the_environment_is_not_read)
+{
+    const fopt_device_info fresh = {.size = sizeof fresh};
+    fopt_device_info before = fresh, after = fresh;
+    arguments a;
+    fill_arguments(&a, ADAM);
     a.config.isa = FOPT_ISA_AUTO;
+    ASSERT_OK(fopt_device_query(a.config.device, &before));
     setenv("FUSEDOPT_ISA", "sse9", true);
-    expect_refused(DESCRIBED, &a, ADAM, FOPT_ERR_ARGUMENT, "FUSEDOPT_ISA*sse9");
-    a.config.isa = FOPT_ISA_BASELINE;
-    expect_accepted(LISTS, &a, ADAM, "FUSEDOPT_ISA does not override a choice");
+    expect_accepted(LISTS, &a, ADAM, "a change of the environment");
+    ASSERT_OK(fopt_device_query(a.config.device, &after));
+    cr_expect_eq(memcmp(&before, &after, sizeof before), 0);
     unsetenv("FUSEDOPT_ISA");
     refuse_close();
 }

@@ -29,10 +29,12 @@ header=$(dirname "$0")/../include/fusedopt.h
 declared=$(grep -oE 'FOPT_API .*' "$header" | grep -oE '\bfopt_[a-z_]+\(' | tr -d '(' | sort -u)
 check "every function of the header is exported, and none else" "$(diff <(sort -u <<<"$exported") <(echo "$declared"))"
 
-# NVTX keeps what a profiler has put into its table.
+# The environment is read once, as the library is loaded; NVTX keeps what a profiler has put into its table.
 writable=$(objdump -t "$static" 2>/dev/null | awk '$0 ~ / O \.(data|bss|tbss|tdata|data\.rel|data\.rel\.local)[ \t]/ { print $NF }' |
-    ours | grep -vxE 'last_error|nvtxGlobals_v3')
-check "no writable data but the text of each thread's last error, and NVTX's table" "$writable"
+    ours | grep -vxE 'last_error|wished_isa|nvtxGlobals_v3')
+check "no writable data but the text of each thread's last error, what FUSEDOPT_ISA was, and NVTX's table" "$writable"
+check "no memory is allocated but by allocators, whose default takes aligned_alloc()" \
+    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(malloc|calloc|realloc|strn?dup|qsort|asprintf)$')"
 check "nothing prints, exits or aborts" \
     "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
 check "no C++ runtime and no CUDA driver is asked for, so that C links it, and a machine without a GPU starts it" \

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <string.h>
 
 typedef void call_function(void *argument, size_t index);
@@ -109,6 +110,7 @@ typedef enum mischief {
     MAKES_NONE,
     SKIPS_ONE,
     REPEATS_ONE, /* besides the others */
+    REPEATS_FOR_ANOTHER,
     COUNTS_FROM_ONE
 } mischief;
 
@@ -119,7 +121,8 @@ static int misbehaves(void *context, size_t count, call_function *function, void
         const bool last = i == count - 1;
         if (last && kind == SKIPS_ONE)
             continue;
-        function(argument, kind == COUNTS_FROM_ONE ? i + 1 : i);
+        const size_t repeated = last && kind == REPEATS_FOR_ANOTHER;
+        function(argument, kind == COUNTS_FROM_ONE ? i + 1 : i - repeated);
         if (last && kind == REPEATS_ONE)
             function(argument, i);
     }
@@ -134,6 +137,7 @@ static const struct {
     {MAKES_NONE, "config.parallel_for*0 of "},
     {SKIPS_ONE, "config.parallel_for*of "},
     {REPEATS_ONE, "config.parallel_for*of "},
+    {REPEATS_FOR_ANOTHER, "config.parallel_for made some of * calls twice and others never"},
     {COUNTS_FROM_ONE, "config.parallel_for*of "},
 };
 #define MISCHIEFS (sizeof mischiefs / sizeof *mischiefs)
@@ -209,4 +213,37 @@ Test(parallel, other_calls_fail_too)
                       mischiefs[i].words);
         fopt_destroy(m.optimizer);
     }
+}
+
+/* Leaves as an exception does, after half of the work, once it is told to. */
+typedef struct escape {
+    bool now;
+    jmp_buf back;
+} escape;
+
+static int escapes(void *context, size_t count, call_function *function, void *argument)
+{
+    escape *e = context;
+    for (size_t i = 0; i < (e->now ? count / 2 : count); i++)
+        function(argument, i);
+    if (e->now)
+        longjmp(e->back, 1);
+    return 0;
+}
+
+Test(parallel, a_step_that_is_left_breaks_the_optimizer)
+{
+    static escape way = {.now = false};
+    m.config.parallel_for = escapes;
+    m.config.parallel_context = &way;
+    model_create(&m);
+    ASSERT_OK(fopt_step(m.optimizer, NULL, NULL));
+    way.now = true;
+    if (setjmp(way.back) == 0) {
+        (void)fopt_step(m.optimizer, NULL, NULL);
+        cr_assert_fail("fopt_step() came back");
+    }
+    way.now = false;
+    EXPECT_BROKEN(fopt_step(m.optimizer, NULL, NULL));
+    fopt_destroy(m.optimizer);
 }

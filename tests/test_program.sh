@@ -70,9 +70,20 @@ cuda=usable # or absent, or without cuBLAS
 grep -q 'matrix product .*cuBLAS' out || cuda=unfit
 grep -q '^cuda: none' out && cuda=absent
 
-FUSEDOPT_ISA=baseline run info
-[ "$status" -eq 0 ] && grep -q 'baseline (chosen)' out
-report $? "info shows the instruction set that FUSEDOPT_ISA chose"
+good=0
+for isa in baseline $(grep -E '^instruction sets' out | grep -oE 'avx2|avx512'); do
+    FUSEDOPT_ISA=$isa run info
+    [ "$status" -eq 0 ] && grep -q "$isa (chosen)" out || good=1
+    FUSEDOPT_ISA=$isa run verify --case 7
+    [ "$status" -eq 0 ] || good=1
+done
+report $good "info shows the instruction set that FUSEDOPT_ISA chose, and it works"
+FUSEDOPT_ISA='' run info
+[ "$status" -eq 0 ]
+report $? "an empty FUSEDOPT_ISA chooses nothing"
+FUSEDOPT_ISA=$'sse9\n\e[31m' run train --epochs 1
+[ "$status" -ne 0 ] && grep -q "FUSEDOPT_ISA is 'sse9??\[31m', must be avx512, avx2 or baseline" err
+report $? "any other FUSEDOPT_ISA is refused, by name"
 
 run train --help
 [ "$status" -eq 0 ] && grep -qe '--epochs' out && grep -q 'adamw' out

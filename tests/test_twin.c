@@ -13,7 +13,6 @@
 #include <criterion/parameterized.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -355,21 +354,5 @@ Test(twin, every_way)
             run(&w, (way){isas[s / LENGTH(spreads)], &spreads[s % LENGTH(spreads)], routes[r].route, routes[r].shards});
             compare(&w);
         }
-    }
-}
-
-Test(twin, environment_variable)
-{
-    fopt_isa isas[3];
-    const size_t isa_count = isas_here(isas);
-    const work w = describe_work(case_count() - 1, case_formats_at(case_formats_count() - 1), SMALL);
-    run_reference(&w);
-    for (size_t i = 0; i < isa_count; i++) {
-        fopt_device_info info = {.size = sizeof info};
-        setenv("FUSEDOPT_ISA", fopt_isa_name(isas[i]), 1);
-        expect_ok(fopt_device_query((fopt_device){FOPT_CPU, 0}, &info));
-        cr_assert_eq(info.isa, isas[i], "FUSEDOPT_ISA=%s chose %s", fopt_isa_name(isas[i]), fopt_isa_name(info.isa));
-        run(&w, (way){FOPT_ISA_AUTO, &spreads[0], ONE_OPTIMIZER, false});
-        compare(&w);
     }
 }
