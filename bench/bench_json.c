@@ -47,7 +47,7 @@ static json_t *describe_row(const bench_entry *entry, const measure_row *row)
 {
     const measure_case *what = &entry->what;
     json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:i, s:f, s:I, s:o, s:o, s:b, s:f, s:f}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:i, s:f, s:I, s:o, s:o, s:b, s:f, s:f, s:f}",
         "engine", row->engine, "rule", what->rule, "param_dtype", fopt_format_name(what->param), "grad_dtype",
         fopt_format_name(what->grad), "state_format", bench_state_name(entry), "shape_set", what->shapes.name, "params",
         (json_int_t)what->shapes.params, "tensors", (json_int_t)what->shapes.tensors, "ns_per_param",
@@ -55,7 +55,7 @@ static json_t *describe_row(const bench_entry *entry, const measure_row *row)
         row->host_us, "launches", row->launches, "spread", quartiles_spread(row->ns_per_param), "samples",
         (json_int_t)entry->result.samples, "ns_per_param_quartiles", describe_quartiles(row->ns_per_param),
         "roof_fraction_quartiles", describe_quartiles(row->roof_fraction), "wide", row->wide, "bytes_per_param",
-        entry->result.bytes_per_param, "roof_fraction_best", row->roof_best);
+        entry->result.bytes_per_param, "roof_fraction_best", row->roof_best, "copy_fraction", row->copy_fraction);
     if (object && !isnan(row->tensor_ns))
         json_object_set_new(object, "ns_per_tensor", json_real(row->tensor_ns));
     return object;

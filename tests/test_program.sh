@@ -237,10 +237,12 @@ refused 1 "cannot write absent/results.json" bench --json absent/results.json
 
 run bench --quick --repeat 1 --rule sgd --rule adam --params 1024,2^12..2^15 --formats f32/f32/f32 \
     --formats bf16/f16/bf16 --json bench.json
-[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^roof' out
+[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^copy ' out && grep -q '^stream ' out
 report $? "bench prints a row for each combination"
 run bench --repeat 1 --shapes small --json small.json
 report "$status" "bench times ten thousand tensors"
+[ "$(wc -L <out)" -le 120 ] && head -n 1 out | grep -q ' copy stream '
+report $? "its table has the parts of copy and of stream, within 120 columns"
 if python3 -c 'import json' 2>/dev/null; then
     json_holds bench.json '{row["params"] for row in rows} == {1024, 4096, 16384}
         and all(row["samples"] == 1 and row["launches"] == 0 and row["tensors"] == 1 and row["gb_per_s"] > 0
@@ -258,6 +260,11 @@ if python3 -c 'import json' 2>/dev/null; then
     report $? "bench tells what a small tensor costs"
     python3 -c 'import json; file = json.load(open("bench.json"))
 assert set(file) == {"machine", "device", "compiler", "versions", "commit", "roofs", "rows"}, set(file)
+roofs = iter(file["roofs"])
+for row in file["rows"]:
+    roof = next(roofs) if row["engine"] == "fusedopt" else roof # of one sample, so that medians are of the same round
+    for name, part in ("copy", row["copy_fraction"]), ("stream", row["roof_fraction"]):
+        assert abs(part * roof[name + "_gb_per_s"] / row["gb_per_s"] - 1) < 1e-6, row
 assert all(roof["copy_gb_per_s"] > 0 and roof["stream_gb_per_s"] > 0 for roof in file["roofs"])' 2>err
     report $? "the JSON file of bench tells of the machine"
 else
