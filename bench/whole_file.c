@@ -1,5 +1,3 @@
-#define _XOPEN_SOURCE 700 /* for realpath() */
-
 #include "whole_file.h"
 
 #include "options.h"
