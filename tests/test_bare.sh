@@ -25,7 +25,7 @@ report() {
 # configure FOLDER OPTION...: a build of the program alone, not optimized.
 configure() {
     "$cmake" -S "$project" -B "$1" -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=Debug \
-        -DFUSEDOPT_CUDA=OFF -DFUSEDOPT_TESTS=OFF -DFUSEDOPT_INSTALL=OFF "${@:2}" >log 2>&1
+        -DFUSEDOPT_CUDA=OFF -DFUSEDOPT_TESTS=OFF -DFUSEDOPT_INSTALL=OFF -DFUSEDOPT_WERROR=ON "${@:2}" >log 2>&1
 }
 
 configure bare -DFUSEDOPT_JANSSON_LIBRARY= -DFUSEDOPT_OPENBLAS_LIBRARY= -DFUSEDOPT_OPENMP=OFF &&

@@ -44,7 +44,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")' "$@" >out 2>&1
 import json, os, signal, sys, time
 import record
 
-cases = [("adam", "f32", "f32", "flat", [2, 3]), ("sgd", "bf16", "q8", "flat", [4]), ("adamw", "f32", "f32", "flat", [5])]
+cases = [("adam", "f32", "f32", "flat", [2, 3]),
+         ("sgd", "bf16", "q8", "flat", [4]), ("adamw", "f32", "f32", "flat", [5])]
 
 def measure(case, seconds):
     seen.append(json.load(open("found.json")) if os.path.exists("found.json") else None)
@@ -57,8 +58,8 @@ record.go_through(cases, measure, found, "found.json", 100, True)
 assert [s and s["rows"] for s in seen] == [None, ["adam"], ["adam"]], seen
 final = json.load(open("found.json"))
 assert final == found and final["rows"] == ["adam", "adamw"] and len(final["roofs"]) == 2, final
-assert final["failed"] == [{"rule": "sgd", "param_dtype": "bf16", "state_format": "q8", "shape_set": "flat", "params": 4,
-                            "error": "ValueError: too hot"}], final
+assert final["failed"] == [{"rule": "sgd", "param_dtype": "bf16", "state_format": "q8", "shape_set": "flat",
+                            "params": 4, "error": "ValueError: too hot"}], final
 assert final["left_out"] == [] and final["device"] == "none"
 
 def slow(case, seconds):

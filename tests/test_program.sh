@@ -237,7 +237,8 @@ refused 1 "cannot write absent/results.json" bench --json absent/results.json
 
 run bench --quick --repeat 1 --rule sgd --rule adam --params 1024,2^12..2^15 --formats f32/f32/f32 \
     --formats bf16/f16/bf16 --json bench.json
-[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^copy ' out && grep -q '^stream ' out
+[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^copy ' out &&
+    grep -q '^stream ' out
 report $? "bench prints a row for each combination"
 run bench --repeat 1 --shapes small --json small.json
 report "$status" "bench times ten thousand tensors"

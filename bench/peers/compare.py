@@ -145,7 +145,8 @@ def print_rows(rows):
         spread = "{:.0f} %{}".format(100 * row["spread"], "!" if row["wide"] else " ")
         print(COLUMNS.format(row["rule"], formats, row["shape_set"], row["params"], row["tensors"], row["engine"],
                              f"{row['ns_per_param']:.4f}", f"{row['gb_per_s']:.2f}", f"{row['copy_fraction']:.3f}",
-                             f"{row['roof_fraction']:.3f}", spread, f"{row['host_us']:.1f}", row["launches"], ratio), flush=True)
+                             f"{row['roof_fraction']:.3f}", spread, f"{row['host_us']:.1f}", row["launches"], ratio),
+              flush=True)
 
 
 def commit():
@@ -189,8 +190,8 @@ def main():
     found = describe_machine(given.device)
     if given.json:
         record.check(given.json)
-    print(COLUMNS.format("rule", "formats", "shapes", "params", "tensors", "engine", "ns/param", "GB/s", "copy", "stream",
-                         "spread", "host us", "kernels", "its time by ours"))
+    print(COLUMNS.format("rule", "formats", "shapes", "params", "tensors", "engine", "ns/param", "GB/s", "copy",
+                         "stream", "spread", "host us", "kernels", "its time by ours"))
 
     def measure(case, seconds):
         try:
