@@ -12,9 +12,9 @@ bool json_parse_path(const char *command, const char *text, const char **path)
     return false;
 }
 
-bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count)
+bool bench_json(const char *command, const char *path, fopt_device on, const bench_entry *entries, size_t count)
 {
-    (void)command, (void)path, (void)device, (void)entries, (void)count;
+    (void)command, (void)path, (void)on, (void)entries, (void)count;
     return false;
 }
 
