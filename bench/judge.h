@@ -17,7 +17,7 @@ typedef struct judge_arrays {
     float *absmax[JUDGE_ARRAYS]; /* FOPT_Q8: from the tile on in which the elements to judge begin */
 } judge_arrays;
 
-/* Makes what is made but once: to be called before threads judge. */
+/* Makes the tables that are made but once: to be called before threads judge. */
 void judge_prepare(void);
 
 const char *judge_array_name(fopt_rule rule, size_t array);

@@ -134,7 +134,7 @@ typedef struct verify_room {
     size_t small_tensors;
 } verify_room;
 
-/* What the threads share. Each has a room of its own, and works on one case after the other. */
+/* The cases of a run, which threads share. Each has a room of its own, and works on one case after the other. */
 typedef struct verify_hall {
     const char *command;
     const verify_options *chosen;
@@ -225,6 +225,7 @@ static bool print_row(void *context, size_t thread, size_t item)
     return true;
 }
 
+/* Lists all chosen cases. */
 static void list_rows(verify_hall *hall)
 {
     const verify_options *chosen = hall->chosen;
@@ -278,7 +279,7 @@ static bool verify(verify_hall *hall)
 
 /* ---- planted faults ------------------------------------------------------------------------------------------ */
 
-/* What became of the faults planted in a case. */
+/* How many faults were planted in a case, and missed. */
 typedef struct verify_faults {
     size_t planted, missed;
     char message[160]; /* of the first that was missed */
@@ -369,7 +370,7 @@ static bool complain_of_row(void *context, size_t thread, size_t item)
     return true;
 }
 
-/* Of the chosen cases some of every rule, unless one was chosen alone. */
+/* Lists some of the chosen cases of every rule, or the one that was chosen alone. */
 static void list_some_rows(verify_hall *hall)
 {
     const verify_options *chosen = hall->chosen;

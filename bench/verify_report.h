@@ -1,4 +1,4 @@
-/* What the command verify tells of each case: a line on stdout, a row of a JSON file. */
+/* The command verify tells of each case: a line on stdout, a row of a JSON file. */
 #ifndef VERIFY_REPORT_H
 #define VERIFY_REPORT_H
 
@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What all cases of a run have in common. */
+/* The device and the seed of all cases of a run. */
 typedef struct verify_setting {
     fopt_device device;
     size_t seed;
 } verify_setting;
 
-/* What became of a case. */
+/* A case, and how it ended. */
 typedef struct verify_row {
     size_t number;
     verify_case what;

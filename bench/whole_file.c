@@ -11,14 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a path leads to. */
+/* The file that a path leads to. */
 typedef struct target {
     char *path; /* behind symbolic links */
     mode_t mode;
     bool exists, in_place;
 } target;
 
-/* After a failure errno says why. */
+/* Follows a path. After a failure errno says why. */
 static bool find_target(const char *path, target *found)
 {
     struct stat status;
@@ -35,6 +35,7 @@ static bool find_target(const char *path, target *found)
     return found->path;
 }
 
+/* Returns whether a file may be made in the folder of this one. */
 static bool may_replace(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -48,6 +49,7 @@ static bool may_replace(const char *path)
     return good;
 }
 
+/* Complains, with the reason that errno gives, unless all went well. Returns whether it did. */
 static bool done(const char *command, const char *path, bool good)
 {
     if (!good)
@@ -58,9 +60,10 @@ static bool done(const char *command, const char *path, bool good)
 bool whole_file_writable(const char *command, const char *path)
 {
     target to;
-    const bool good = find_target(path, &to) && (to.in_place ? access(to.path, W_OK) == 0 : may_replace(to.path));
+    const bool good = done(command, path,
+                           find_target(path, &to) && (to.in_place ? access(to.path, W_OK) == 0 : may_replace(to.path)));
     free(to.path);
-    return done(command, path, good);
+    return good;
 }
 
 /* ---- the new file -------------------------------------------------------------------------------------------- */
@@ -166,10 +169,9 @@ static bool replace(const target *to, const char *text, size_t bytes)
 bool whole_file_write(const char *command, const char *path, const char *text, size_t bytes)
 {
     target to;
-    const bool good =
-        find_target(path, &to) && (to.in_place ? write_in_place(to.path, text, bytes) : replace(&to, text, bytes));
-    const int error = errno;
+    const bool good = done(command, path,
+                           find_target(path, &to) &&
+                               (to.in_place ? write_in_place(to.path, text, bytes) : replace(&to, text, bytes)));
     free(to.path);
-    errno = error;
-    return done(command, path, good);
+    return good;
 }
