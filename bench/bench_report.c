@@ -23,10 +23,11 @@ void bench_table_rows(const bench_entry *entry)
              bench_state_name(entry));
     for (size_t i = 0; i < entry->result.row_count; ++i) {
         const measure_row *row = &entry->result.rows[i];
-        printf("%-8s %-14s %-8s %10zu %7zu %-8s %8.4f %6.4g %5.3f %6.3f %4.0f%%%s %7.*f %5d", what->rule, formats,
+        printf("%-8s %-14s %-8s %10zu %7zu %-8s %8.4f %6.*f %5.3f %6.3f %4.0f%%%s %7.*f %5d", what->rule, formats,
                what->shapes.name, what->shapes.params, what->shapes.tensors, row->engine, row->ns_per_param.middle,
-               row->gb_per_s, row->copy_fraction, row->roof_fraction.middle, 100 * quartiles_spread(row->ns_per_param),
-               row->wide ? "!" : " ", row->host_us < 1e4 ? 1 : 0, row->host_us, row->launches);
+               row->gb_per_s < 1e3 ? 2 : 0, row->gb_per_s, row->copy_fraction, row->roof_fraction.middle,
+               100 * quartiles_spread(row->ns_per_param), row->wide ? "!" : " ", row->host_us < 1e4 ? 1 : 0,
+               row->host_us, row->launches);
         if (!isnan(row->tensor_ns))
             printf(" %9.1f", row->tensor_ns);
         putchar('\n');
