@@ -2,9 +2,11 @@
 #include "bench_report.h"
 #include "commands.h"
 #include "gnuplot.h"
+#include "json_file.h"
 #include "memory.h"
 #include "options.h"
 #include "stopwatch.h"
+#include "whole_file.h"
 
 #include <getopt.h>
 #include <math.h>
@@ -88,7 +90,7 @@ static bool read_options(int argc, char **argv, bench_options *chosen, int *stat
             good = parse_device(argv[0], optarg, &chosen->device);
             break;
         case 'j':
-            good = parse_file(argv[0], "--json", optarg, "", &chosen->json_path);
+            good = json_parse_path(argv[0], optarg, &chosen->json_path);
             break;
         case 'p':
             good = parse_file(argv[0], "--plot", optarg, ".svg", &chosen->plot_path);
@@ -191,7 +193,8 @@ int bench_command(int argc, char **argv)
     const int large = chosen.device.kind == FOPT_CPU ? 26 : 30, small = chosen.device.kind == FOPT_CPU ? 22 : 26;
     const size_t params = (size_t)1 << (chosen.quick ? small : large);
     const char *command = argv[0];
-    if (!memory_ready(command, chosen.device) || (chosen.json_path && !can_write(command, chosen.json_path)) ||
+    if (!memory_ready(command, chosen.device) ||
+        (chosen.json_path && !whole_file_writable(command, chosen.json_path)) ||
         (chosen.plot_path && (!gnuplot_there(command) || !can_write(command, chosen.plot_path))))
         return EXIT_FAILURE;
 

@@ -1,23 +1,8 @@
 #include "bench_report.h"
 
-#include "compiler.h"
-#include "memory.h"
-#include "options.h"
-
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/utsname.h>
-#ifdef FUSEDOPT_HAVE_CBLAS
-#include <cblas.h>
-#endif
-
-#ifndef FUSEDOPT_COMMIT /* not built from a repository */
-#define FUSEDOPT_COMMIT "unknown"
-#endif
-
-/* ---- the table ----------------------------------------------------------------------------------------------- */
 
 const char *bench_state_name(const bench_entry *entry)
 {
@@ -26,8 +11,8 @@ const char *bench_state_name(const bench_entry *entry)
 
 void bench_table_head(void)
 {
-    printf("%-9s %-15s %-9s %11s %7s  %-9s %9s %7s %6s %11s %6s %11s %7s %9s\n", "rule", "formats", "shapes", "params",
-           "tensors", "engine", "ns/param", "GB/s", "roof", "spread ", "best", "host us", "kernels", "ns/tensor");
+    printf("%-8s %-14s %-8s %10s %7s %-8s %8s %6s %5s %6s %6s %7s %5s %9s\n", "rule", "formats", "shapes", "params",
+           "tensors", "engine", "ns/param", "GB/s", "copy", "stream", "spread", "host us", "kern.", "ns/tensor");
 }
 
 void bench_table_rows(const bench_entry *entry)
@@ -38,10 +23,11 @@ void bench_table_rows(const bench_entry *entry)
              bench_state_name(entry));
     for (size_t i = 0; i < entry->result.row_count; ++i) {
         const measure_row *row = &entry->result.rows[i];
-        printf("%-9s %-15s %-9s %11zu %7zu  %-9s %9.4f %7.2f %6.3f %5.3f-%5.3f%s %5.3f %11.1f %7d", what->rule, formats,
+        printf("%-8s %-14s %-8s %10zu %7zu %-8s %8.4f %6.*f %5.3f %6.3f %4.0f%%%s %7.*f %5d", what->rule, formats,
                what->shapes.name, what->shapes.params, what->shapes.tensors, row->engine, row->ns_per_param.middle,
-               row->gb_per_s, row->roof_fraction.middle, row->roof_fraction.low, row->roof_fraction.high,
-               row->wide ? "!" : " ", row->roof_best, row->host_us, row->launches);
+               row->gb_per_s < 1e3 ? 2 : 0, row->gb_per_s, row->copy_fraction, row->roof_fraction.middle,
+               100 * quartiles_spread(row->ns_per_param), row->wide ? "!" : " ", row->host_us < 1e4 ? 1 : 0,
+               row->host_us, row->launches);
         if (!isnan(row->tensor_ns))
             printf(" %9.1f", row->tensor_ns);
         putchar('\n');
@@ -60,95 +46,19 @@ void bench_table_foot(const bench_entry *entries, size_t count)
         for (size_t k = 0; k < result->row_count; ++k)
             wide += result->rows[k].wide;
     }
-    printf(
-        "\n"
-        "GB/s  bytes that the step must read and write, by the median time\n"
-        "roof  the part of what a[i] = a[i] * s + b[i] reaches in arrays of the same total size (at most %.2f GB/s;\n"
-        "      a copy %.2f GB/s), timed in turns with the step; spread: its middle half; best: the\n"
-        "      fastest step by the fastest such loop\n"
-        "ns/tensor  what a tensor takes beyond its share of one flat tensor's step by fusedopt\n",
-        stream, copy);
+    printf("\n"
+           "GB/s       bytes that the step must read and write, by the median time\n"
+           "copy       the part of what a[i] = b[i] reaches in arrays of the same total size (at most %.2f GB/s), "
+           "timed in\n"
+           "           turns with the step\n"
+           "stream     the same of a[i] = a[i] * s + b[i], in place as a step is (at most %.2f GB/s)\n"
+           "spread     the middle half of the times, by their median\n"
+           "kern.      kernels that a step launches\n"
+           "ns/tensor  what a tensor takes beyond its share of one flat tensor's step by fusedopt\n",
+           copy, stream);
     if (wide > 0)
-        printf(
-            "!     %zu of the rows are spread over more than %.0f %% of their median, or not within %.0f %% the same\n"
-            "      in both halves of the run: this machine was too busy for them\n",
-            wide, 100 * MEASURE_WIDE, 100 * MEASURE_DRIFT);
-}
-
-/* ---- JSON ---------------------------------------------------------------------------------------------------- */
-
-static json_t *describe_device(fopt_device device)
-{
-    fopt_device_info info = {.size = sizeof info};
-    if (fopt_device_query(device, &info) != FOPT_OK)
-        return NULL;
-    if (device.kind == FOPT_CPU)
-        return json_pack("{s:s, s:s, s:s, s:i}", "kind", "cpu", "name", info.name, "isa", fopt_isa_name(info.isa),
-                         "threads", info.threads);
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:I}", "kind", "cuda", "name", info.name, "compute_major",
-                     info.compute_major, "compute_minor", info.compute_minor, "multiprocessors", info.multiprocessors,
-                     "memory_bytes", (json_int_t)info.memory_bytes);
-}
-
-static json_t *describe_versions(fopt_device device)
-{
-#ifdef FUSEDOPT_HAVE_CBLAS
-    const char *blas = openblas_get_config();
-#else
-    const char *blas = "none";
-#endif
-    return json_pack("{s:s, s:s, s:s}", "fusedopt", fopt_version_string(), "blas", blas, "driver",
-                     memory_driver(device));
-}
-
-static json_t *describe_quartiles(quartiles q)
-{
-    return json_pack("[f, f, f]", q.low, q.middle, q.high);
-}
-
-static json_t *describe_row(const bench_entry *entry, const measure_row *row)
-{
-    const measure_case *what = &entry->what;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:i, s:f, s:I, s:o, s:o, s:b, s:f, s:f}",
-        "engine", row->engine, "rule", what->rule, "param_dtype", fopt_format_name(what->param), "grad_dtype",
-        fopt_format_name(what->grad), "state_format", bench_state_name(entry), "shape_set", what->shapes.name, "params",
-        (json_int_t)what->shapes.params, "tensors", (json_int_t)what->shapes.tensors, "ns_per_param",
-        row->ns_per_param.middle, "gb_per_s", row->gb_per_s, "roof_fraction", row->roof_fraction.middle, "host_us",
-        row->host_us, "launches", row->launches, "spread", quartiles_spread(row->ns_per_param), "samples",
-        (json_int_t)entry->result.samples, "ns_per_param_quartiles", describe_quartiles(row->ns_per_param),
-        "roof_fraction_quartiles", describe_quartiles(row->roof_fraction), "wide", row->wide, "bytes_per_param",
-        entry->result.bytes_per_param, "roof_fraction_best", row->roof_best);
-    if (object && !isnan(row->tensor_ns))
-        json_object_set_new(object, "ns_per_tensor", json_real(row->tensor_ns));
-    return object;
-}
-
-static json_t *describe_roof(const bench_entry *entry)
-{
-    return json_pack("{s:I, s:f, s:f}", "bytes", (json_int_t)entry->result.total_bytes, "copy_gb_per_s",
-                     entry->result.copy_gb_per_s, "stream_gb_per_s", entry->result.stream_gb_per_s);
-}
-
-bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count)
-{
-    json_t *roofs = json_array(), *rows = json_array();
-    int failed = 0;
-    for (size_t i = 0; i < count; ++i) {
-        failed |= json_array_append_new(roofs, describe_roof(&entries[i]));
-        for (size_t k = 0; k < entries[i].result.row_count; ++k)
-            failed |= json_array_append_new(rows, describe_row(&entries[i], &entries[i].result.rows[k]));
-    }
-    struct utsname machine = {0};
-    uname(&machine);
-    json_t *root = json_pack("{s:{s:s, s:s, s:s}, s:o, s:s, s:o, s:s, s:o, s:o}", "machine", "system", machine.sysname,
-                             "release", machine.release, "architecture", machine.machine, "device",
-                             describe_device(device), "compiler", COMPILER, "versions", describe_versions(device),
-                             "commit", FUSEDOPT_COMMIT, "roofs", roofs, "rows", rows);
-    if (failed || !root)
-        complain(command, "%s: out of memory", path);
-    else if ((failed = json_dump_file(root, path, JSON_INDENT(2))))
-        complain(command, "cannot write %s", path);
-    json_decref(root);
-    return root && !failed;
+        printf("!          %zu of the rows are spread over more than %.0f %% of their median, or not within %.0f %% "
+               "the same\n"
+               "           in both halves of the run: this machine was too busy for them\n",
+               wide, 100 * MEASURE_WIDE, 100 * MEASURE_DRIFT);
 }

@@ -22,6 +22,15 @@ typedef struct runner {
 
 enum { STEPS = 3, RUNNERS = 16, THREADS = 3 };
 
+/* Where an optimizer's state lies: in one block, of which a copy is made after each step. Asking a device for thousands
+ * of small arrays takes longer than the step. */
+typedef struct arena {
+    fopt_device device;
+    char *memory; /* on the device */
+    char *copy;
+    size_t bytes, used;
+} arena;
+
 struct check_bench {
     fopt_device device;
     runner runners[RUNNERS];
@@ -32,7 +41,9 @@ struct check_bench {
     unsigned char *grads[STEPS];
     unsigned char *got;           /* what came from the device */
     void *param, *grad;           /* on the device */
+    arena state;                  /* the device's */
     void *host_param, *host_grad; /* where the reference works */
+    arena host_state;
 };
 
 static void choose_runners(check_bench *b)
@@ -50,12 +61,46 @@ static void choose_runners(check_bench *b)
 
 static const fopt_device the_cpu = {FOPT_CPU, 0};
 
+static void arena_free(arena *a)
+{
+    memory_free(a->device, a->memory);
+    free(a->copy);
+    *a = (arena){.device = a->device};
+}
+
+/* The two functions of a fopt_allocator, for one block at a time. */
+static void *arena_allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    arena *a = context;
+    (void)alignment, (void)stream; /* memory_new() aligns to more, and waits */
+    if (bytes > a->bytes) {
+        arena_free(a);
+        a->memory = memory_new(a->device, bytes, 0);
+        a->copy = malloc(bytes);
+        if (!a->memory || !a->copy) {
+            arena_free(a);
+            return NULL;
+        }
+        a->bytes = bytes;
+    }
+    a->used = bytes;
+    return a->memory;
+}
+
+static void arena_release(void *context, void *pointer, size_t bytes, fopt_stream stream)
+{
+    arena *a = context;
+    (void)pointer, (void)bytes, (void)stream; /* the next optimizer gets it */
+    a->used = 0;
+}
+
 check_bench *check_open(const char *command, fopt_device device, size_t small_tensors)
 {
     check_bench *b = calloc(1, sizeof *b);
     bool good = b;
     if (good) {
-        b->device = device;
+        b->device = b->state.device = device;
+        b->host_state.device = the_cpu;
         good = layout_new(small_tensors, &b->layout) &&
                (b->descriptions = calloc(b->layout.tensors, sizeof *b->descriptions));
     }
@@ -96,6 +141,8 @@ void check_close(check_bench *b)
     memory_free(b->device, b->grad);
     memory_free(the_cpu, b->host_param);
     memory_free(the_cpu, b->host_grad);
+    arena_free(&b->state);
+    arena_free(&b->host_state);
     free(b);
 }
 
@@ -139,6 +186,7 @@ typedef struct session {
     const check_case *what;
     fopt_device device;
     void *param, *grad;
+    arena *state;
     fopt_optimizer *optimizer;
 } session;
 
@@ -157,8 +205,12 @@ static const char *begin(session *s, runner how)
 {
     const check_bench *b = s->bench;
     const case_formats formats = s->what->formats;
-    const fopt_config config = {
-        .size = sizeof config, .device = s->device, .seed = s->what->seed, .isa = how.isa, .threads = how.threads};
+    const fopt_config config = {.size = sizeof config,
+                                .device = s->device,
+                                .seed = s->what->seed,
+                                .device_allocator = {s->state, arena_allocate, arena_release},
+                                .isa = how.isa,
+                                .threads = how.threads};
     for (size_t t = 0; t < b->layout.tensors; ++t)
         b->descriptions[t] =
             (fopt_tensor){.size = sizeof *b->descriptions,
@@ -173,11 +225,16 @@ static const char *begin(session *s, runner how)
                  : done(fopt_create(&config, &s->what->group, 1, b->descriptions, b->layout.tensors, &s->optimizer));
 }
 
+/* Leaves a copy of the state in its arena. */
 static const char *make_step(session *s, size_t step)
 {
     const size_t bytes = s->bench->layout.elements * numbers_bytes(s->what->formats.grad);
     const char *wrong = copied(memory_write(s->device, s->grad, s->bench->grads[step], bytes));
-    return wrong ? wrong : done(fopt_step(s->optimizer, NULL, memory_queue(s->device)));
+    if (!wrong)
+        wrong = done(fopt_step(s->optimizer, NULL, memory_queue(s->device)));
+    return wrong ? wrong
+                 : copied(s->state->used == 0 ||
+                          memory_read(s->device, s->state->copy, s->state->memory, s->state->used));
 }
 
 static fopt_format format_of(const check_case *what, size_t array)
@@ -190,6 +247,11 @@ bool check_keeps(const fopt_group *group, size_t array)
     return array == JUDGE_PARAM || oracle_keeps(group, (fopt_state_kind)(array - JUDGE_STATES));
 }
 
+static void read_copy(const arena *a, void *to, const void *from, size_t bytes)
+{
+    memcpy(to, a->copy + ((const char *)from - a->memory), bytes);
+}
+
 static const char *read_array(const session *s, size_t array, unsigned char *to)
 {
     const check_bench *b = s->bench;
@@ -197,18 +259,19 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
     const size_t bytes = numbers_bytes(format);
     if (array == JUDGE_PARAM)
         return copied(memory_read(s->device, to, s->param, b->layout.elements * bytes));
-    const char *wrong = NULL;
     memset(to, 0, b->layout.elements * sizeof(float));
-    for (size_t t = 0; t < b->layout.tensors && !wrong; ++t) {
+    for (size_t t = 0; t < b->layout.tensors; ++t) {
+        const place *p = &b->layout.places[t];
         fopt_array view = {.size = sizeof view};
-        wrong = done(fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view));
-        if (!wrong && view.data)
-            wrong = copied(
-                memory_read(s->device, to + b->layout.places[t].begin * bytes, view.data, view.bytes) &&
-                (format != FOPT_Q8 || memory_read(s->device, layout_absmax(&b->layout, to) + b->layout.places[t].tile,
-                                                  view.absmax, b->layout.places[t].tiles * sizeof(float))));
+        if (fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view) != FOPT_OK)
+            return fopt_last_error();
+        if (!view.data)
+            continue;
+        read_copy(s->state, to + p->begin * bytes, view.data, view.bytes);
+        if (format == FOPT_Q8)
+            read_copy(s->state, layout_absmax(&b->layout, to) + p->tile, view.absmax, p->tiles * sizeof(float));
     }
-    return wrong;
+    return NULL;
 }
 
 /* ---- comparison ---------------------------------------------------------------------------------------------- */
@@ -283,7 +346,7 @@ static void ask_oracle(const scene *s, size_t step)
 static const char *run_reference(const scene *s)
 {
     check_bench *b = s->bench;
-    session reference = {b, s->what, the_cpu, b->host_param, b->host_grad, NULL};
+    session reference = {b, s->what, the_cpu, b->host_param, b->host_grad, &b->host_state, NULL};
     const char *wrong = begin(&reference, (runner){FOPT_ISA_BASELINE, 1});
     for (size_t step = 1; step <= STEPS && !wrong; ++step) {
         wrong = make_step(&reference, step - 1);
@@ -337,7 +400,7 @@ static void compare_array(const scene *s, runner how, size_t step, size_t array)
 static const char *run_device(const scene *s, runner how)
 {
     check_bench *b = s->bench;
-    session tried = {b, s->what, b->device, b->param, b->grad, NULL};
+    session tried = {b, s->what, b->device, b->param, b->grad, &b->state, NULL};
     const char *wrong = begin(&tried, how);
     for (size_t step = 1; step <= STEPS && !wrong; ++step) {
         wrong = make_step(&tried, step - 1);

@@ -10,6 +10,12 @@
 
 enum { TILE = 256 };
 
+void judge_prepare(void)
+{
+    q8_value(false, 0); /* which makes the map of all values when it is first asked */
+    q8_value(true, 0);
+}
+
 const char *judge_array_name(fopt_rule rule, size_t array)
 {
     return array == JUDGE_PARAM ? "param" : fopt_state_kind_name(rule, (fopt_state_kind)(array - JUDGE_STATES));

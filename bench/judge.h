@@ -17,6 +17,9 @@ typedef struct judge_arrays {
     float *absmax[JUDGE_ARRAYS]; /* FOPT_Q8: from the tile on in which the elements to judge begin */
 } judge_arrays;
 
+/* Makes the tables that are made but once: to be called before threads judge. */
+void judge_prepare(void);
+
 const char *judge_array_name(fopt_rule rule, size_t array);
 
 /* The bits in which two arrays differ. In single precision all NaNs are equal; a 16-bit format has one. *first is the

@@ -4,6 +4,7 @@
 #include "../tests/splitmix.h"
 #include "memory.h"
 #include "options.h"
+#include "parallel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,16 +12,16 @@
 
 enum { PERIOD = LONG_CHECK_PERIOD, PERIOD_BYTES = PERIOD * 4 /* bytes of the largest format */ };
 
-/* Parameters before and after the step, gradients, and what came from the device: a period of each. */
+/* Parameters before and after the step, and gradients: a period of each. */
 typedef struct period {
-    unsigned char *before, *after, *grad, *got;
+    unsigned char *before, *after, *grad;
 } period;
 
 static bool period_new(period *p, const check_case *what)
 {
     splitmix random = {what->seed};
-    *p = (period){malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES)};
-    if (!p->before || !p->after || !p->grad || !p->got)
+    *p = (period){malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES)};
+    if (!p->before || !p->after || !p->grad)
         return false;
     for (size_t i = 0; i < PERIOD; ++i) {
         numbers_set(what->formats.param, p->before, i, numbers_ordinary(what->formats.param, &random));
@@ -35,7 +36,6 @@ static void period_free(period *p)
     free(p->before);
     free(p->after);
     free(p->grad);
-    free(p->got);
 }
 
 static fopt_status step(const fopt_config *config, const check_case *what, void *param, void *grad, size_t elements)
@@ -70,41 +70,101 @@ static fopt_status step_reference(const check_case *what, period *p, check_resul
     return status;
 }
 
-/* The elements of the period that begins at `begin`. */
-static size_t length(uint64_t elements, uint64_t begin)
+/* ---- an array, period by period ------------------------------------------------------------------------------- */
+
+/* How a period differs from what it should be: in so many bits, and first in an element that is `got`. */
+typedef struct difference {
+    uint64_t bits;
+    size_t first;
+    uint32_t got;
+} difference;
+
+/* An array on the device, and the numbers that it repeats. */
+typedef struct repeats {
+    fopt_device device;
+    fopt_format format;
+    char *array;
+    uint64_t elements;
+    const unsigned char *values;
+    unsigned char *got; /* a period for each thread */
+    bool fault;
+    difference *differences; /* by period */
+    check_result *result;
+} repeats;
+
+static size_t periods(uint64_t elements)
 {
-    return elements - begin < PERIOD ? (size_t)(elements - begin) : PERIOD;
+    return (size_t)((elements + PERIOD - 1) / PERIOD);
 }
 
-static bool fill(fopt_device device, char *array, const unsigned char *values, size_t bytes, uint64_t elements)
+/* How many elements period number `item` has: the last may have fewer. */
+static size_t length(const repeats *r, size_t item)
 {
-    bool good = true;
-    for (uint64_t begin = 0; begin < elements && good; begin += PERIOD)
-        good = memory_write(device, array + begin * bytes, values, length(elements, begin) * bytes);
-    return good;
+    const uint64_t left = r->elements - (uint64_t)item * PERIOD;
+    return left < PERIOD ? (size_t)left : PERIOD;
 }
 
-static bool compare(fopt_device device, const check_case *what, const char *param, period *p, uint64_t elements,
-                    bool fault, check_result *result)
+static char *place(const repeats *r, size_t item)
 {
-    const fopt_format format = what->formats.param;
-    for (uint64_t begin = 0; begin < elements; begin += PERIOD) {
-        const size_t count = length(elements, begin);
-        size_t first;
-        if (!memory_read(device, p->got, param + begin * numbers_bytes(format), count * numbers_bytes(format)))
-            return false;
-        if (fault && begin + count == elements)
-            numbers_set(format, p->got, count - 1, numbers_get(format, p->got, count - 1) + 1);
-        const uint64_t differing = judge_bits(format, p->got, p->after, count, &first);
-        if (differing > 0 && result->message[0] == '\0')
-            snprintf(result->message, sizeof result->message,
-                     "param, element %llu of %llu: the device gives 0x%x, the portable code 0x%x",
-                     (unsigned long long)begin + first, (unsigned long long)elements,
-                     (unsigned)numbers_get(format, p->got, first), (unsigned)numbers_get(format, p->after, first));
-        result->differing_bits += differing;
-    }
-    result->elements = elements;
+    return r->array + (uint64_t)item * PERIOD * numbers_bytes(r->format);
+}
+
+static bool fill_period(void *context, size_t thread, size_t item)
+{
+    const repeats *r = context;
+    (void)thread;
+    return memory_write(r->device, place(r, item), r->values, length(r, item) * numbers_bytes(r->format));
+}
+
+static bool compare_period(void *context, size_t thread, size_t item)
+{
+    const repeats *r = context;
+    const size_t count = length(r, item);
+    unsigned char *got = r->got + thread * PERIOD_BYTES;
+    if (!memory_read(r->device, got, place(r, item), count * numbers_bytes(r->format)))
+        return false;
+    if (r->fault && item + 1 == periods(r->elements))
+        numbers_set(r->format, got, count - 1, numbers_get(r->format, got, count - 1) + 1);
+    difference *d = &r->differences[item];
+    d->bits = judge_bits(r->format, got, r->values, count, &d->first);
+    d->got = numbers_get(r->format, got, d->first);
     return true;
+}
+
+static bool note_period(void *context, size_t thread, size_t item)
+{
+    const repeats *r = context;
+    const difference *d = &r->differences[item];
+    (void)thread;
+    if (d->bits > 0 && r->result->message[0] == '\0')
+        snprintf(r->result->message, sizeof r->result->message,
+                 "param, element %llu of %llu: the device gives 0x%x, the portable code 0x%x",
+                 (unsigned long long)item * PERIOD + d->first, (unsigned long long)r->elements, (unsigned)d->got,
+                 (unsigned)numbers_get(r->format, r->values, d->first));
+    r->result->differing_bits += d->bits;
+    return true;
+}
+
+static bool fill(repeats r)
+{
+    return parallel_items(fill_period, NULL, &r, periods(r.elements));
+}
+
+/* Returns NULL, or what went wrong. */
+static const char *compare(repeats r)
+{
+    const size_t count = periods(r.elements);
+    r.got = malloc(parallel_threads(count) * PERIOD_BYTES);
+    r.differences = calloc(count, sizeof *r.differences);
+    const char *wrong = NULL;
+    if (!r.got || !r.differences)
+        wrong = "out of memory";
+    else if (!parallel_items(compare_period, note_period, &r, count))
+        wrong = "memory of the device cannot be copied";
+    free(r.got);
+    free(r.differences);
+    r.result->elements = r.elements;
+    return wrong;
 }
 
 size_t long_check_bytes(const check_case *what, uint64_t elements)
@@ -112,29 +172,39 @@ size_t long_check_bytes(const check_case *what, uint64_t elements)
     return elements * (numbers_bytes(what->formats.param) + numbers_bytes(what->formats.grad));
 }
 
+/* Fills the two arrays, makes the step and compares. Returns NULL, or what went wrong. */
+static const char *check_arrays(fopt_device device, const check_case *what, period *p, repeats param, repeats grad)
+{
+    const fopt_config config = {.size = sizeof config, .device = device};
+    if (!fill(param) || !fill(grad))
+        return "memory of the device cannot be copied";
+    if (step_reference(what, p, param.result) != FOPT_OK ||
+        step(&config, what, param.array, grad.array, param.elements) != FOPT_OK)
+        return fopt_last_error();
+    param.values = p->after;
+    return compare(param);
+}
+
 bool long_check(const char *command, fopt_device device, const check_case *what, uint64_t elements, bool fault,
                 check_result *result)
 {
     *result = (check_result){0};
     period p;
-    const size_t param_bytes = numbers_bytes(what->formats.param), grad_bytes = numbers_bytes(what->formats.grad);
-    const fopt_config config = {.size = sizeof config, .device = device};
-    void *param = NULL, *grad = NULL;
-    bool good = period_new(&p, what) && (param = memory_new(device, elements * param_bytes, 0)) &&
-                (grad = memory_new(device, elements * grad_bytes, 1)) &&
-                fill(device, param, p.before, param_bytes, elements) &&
-                fill(device, grad, p.grad, grad_bytes, elements);
-    if (!good)
-        complain(command, "out of memory: a tensor of %llu elements", (unsigned long long)elements);
-    else if (step_reference(what, &p, result) != FOPT_OK || step(&config, what, param, grad, elements) != FOPT_OK) {
-        complain(command, "%s", fopt_last_error());
-        good = false;
-    } else if (!compare(device, what, param, &p, elements, fault, result)) {
-        complain(command, "memory of the device cannot be copied");
-        good = false;
+    const char *wrong = "out of memory";
+    repeats param = {.device = device, .format = what->formats.param, .elements = elements}, grad = param;
+    grad.format = what->formats.grad;
+    param.fault = fault;
+    param.result = result;
+    if (period_new(&p, what) && (param.array = memory_new(device, elements * numbers_bytes(param.format), 0)) &&
+        (grad.array = memory_new(device, elements * numbers_bytes(grad.format), 1))) {
+        param.values = p.before;
+        grad.values = p.grad;
+        wrong = check_arrays(device, what, &p, param, grad);
     }
-    memory_free(device, param);
-    memory_free(device, grad);
+    if (wrong)
+        complain(command, "a tensor of %llu elements: %s", (unsigned long long)elements, wrong);
+    memory_free(device, param.array);
+    memory_free(device, grad.array);
     period_free(&p);
-    return good;
+    return !wrong;
 }

@@ -290,13 +290,15 @@ static measure_row describe_row(subject *s, const samples *timed, size_t who, do
 {
     const double params = (double)s->what->shapes.params, tensors = (double)s->what->shapes.tensors;
     const double bytes = (double)(2 * s->total_bytes) - params * (double)numbers_bytes(s->what->grad);
-    const double stream_bytes = 12.0 * (double)s->roof.count;
+    const double stream_bytes = 12.0 * (double)s->roof.count, copy_bytes = 8.0 * (double)s->roof.count;
     const double *seconds = timed->seconds[who];
     measure_row row = {.engine = contenders[who].engine, .tensor_ns = (double)NAN};
     row.ns_per_param = summarize(1e9 / params, seconds, NULL, NULL, timed->count, scratch, &row.wide);
     row.gb_per_s = bytes / params / row.ns_per_param.middle;
     row.roof_fraction =
         summarize(bytes / stream_bytes, timed->seconds[STREAM], NULL, seconds, timed->count, scratch, &row.wide);
+    row.copy_fraction =
+        summarize(bytes / copy_bytes, timed->seconds[COPY], NULL, seconds, timed->count, scratch, NULL).middle;
     row.roof_best = bytes / stream_bytes * least(timed->seconds[STREAM], timed->count) / least(seconds, timed->count);
     row.launches = memory_launches(s->device, contenders[who].run, s);
     row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch, NULL).middle;

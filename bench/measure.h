@@ -25,6 +25,7 @@ typedef struct measure_row {
     bool wide; /* another run might well give another median */
     quartiles ns_per_param;
     quartiles roof_fraction; /* of the stream, each sample by the stream timed in the same round */
+    double copy_fraction;    /* of the copy, likewise: the median */
     double roof_best;        /* the fastest step by the fastest stream: of a busy machine's numbers the steadiest */
     double gb_per_s;
     double host_us;   /* of a step */

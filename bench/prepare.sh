@@ -23,8 +23,8 @@ prepare() {
 }
 
 # What the library, the program and its plots need; the tests need more.
-build_packages=(build-essential cmake ninja-build pkg-config libjansson-dev libopenblas-dev gnuplot-nox)
-test_packages=(libcriterion-dev doxygen python3 python3-numpy)
+build_packages=(build-essential cmake ninja-build libjansson-dev libopenblas-dev gnuplot-nox)
+test_packages=(pkg-config libcriterion-dev doxygen python3 python3-numpy)
 
 # build PRESET: configures and builds.
 build() {

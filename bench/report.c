@@ -1,13 +1,11 @@
 #include "report.h"
 
 #include "gnuplot.h"
-#include "options.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
-static double final_loss(const engine_run *run)
+double report_final_loss(const engine_run *run)
 {
     return run->losses[run->epochs - 1];
 }
@@ -22,7 +20,7 @@ static double percent_in_step(const engine_run *run)
     return 100.0 * run->step_share;
 }
 
-static const char *state_format(const engine_run *run)
+const char *report_state_format(const engine_run *run)
 {
     return run->state_bytes_per_param > 0.0 ? fopt_format_name(run->rule->state_format) : "none";
 }
@@ -65,31 +63,11 @@ void report_table_head(size_t seeds)
 
 void report_table_row(const engine_run *runs, size_t seeds)
 {
-    printf("%-10s %-6s %12.2f", runs->rule->name, state_format(runs), runs->state_bytes_per_param);
-    print_cell(runs, seeds, final_loss, 4);
+    printf("%-10s %-6s %12.2f", runs->rule->name, report_state_format(runs), runs->state_bytes_per_param);
+    print_cell(runs, seeds, report_final_loss, 4);
     print_cell(runs, seeds, percent_correct, 2);
     printf(" %12.1f\n", mean(runs, seeds, percent_in_step));
     fflush(stdout); /* the next row may take a while */
-}
-
-bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
-{
-    json_t *rows = json_array();
-    int failed = 0;
-    for (size_t i = 0; i < run_count; ++i) {
-        const engine_run *run = &runs[i];
-        failed |= json_array_append_new(rows, json_pack("{s:s, s:s, s:f, s:f, s:f, s:I}", "rule", run->rule->name,
-                                                        "state_format", state_format(run), "state_bytes_per_param",
-                                                        run->state_bytes_per_param, "final_loss", final_loss(run),
-                                                        "accuracy", run->accuracy, "seed", (json_int_t)run->seed));
-    }
-    json_t *root = json_pack("{s:o}", "rows", rows);
-    if (failed)
-        complain(command, "%s: out of memory, or a loss that is not finite", path);
-    else if ((failed = json_dump_file(root, path, JSON_INDENT(2))))
-        complain(command, "cannot write %s", path);
-    json_decref(root);
-    return !failed;
 }
 
 /* One curve of inline data: the mean loss of a rule's runs, epoch by epoch. */
@@ -119,7 +97,7 @@ bool report_plot(const char *command, const char *path, const engine_run *runs, 
     for (size_t first = 0; first < run_count; first += seeds)
         fprintf(gnuplot, "%s '-' with linespoints linewidth 1.5 dashtype %d pointtype 7 pointsize 0.3 title '%s %s'",
                 first ? "," : "", runs[first].rule->state_format == FOPT_F32 ? 1 : 2, runs[first].rule->name,
-                state_format(&runs[first]));
+                report_state_format(&runs[first]));
     fputc('\n', gnuplot);
     for (size_t first = 0; first < run_count; first += seeds)
         send_curve(gnuplot, &runs[first], seeds);

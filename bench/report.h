@@ -7,6 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* "none" where the rule keeps no state. */
+const char *report_state_format(const engine_run *run);
+double report_final_loss(const engine_run *run);
+
 void report_table_head(size_t seeds);
 
 /* One rule's line: means over its runs, with their standard errors if there are more than one. */

@@ -4,8 +4,10 @@
 #include "engine.h"
 #include "fusedopt.h"
 #include "gnuplot.h"
+#include "json_file.h"
 #include "options.h"
 #include "report.h"
+#include "whole_file.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -102,7 +104,7 @@ static bool read_options(int argc, char **argv, train_options *chosen, int *stat
             good = parse_device(argv[0], optarg, &chosen->device);
             break;
         case 'j':
-            good = parse_file(argv[0], "--json", optarg, "", &chosen->json_path);
+            good = json_parse_path(argv[0], optarg, &chosen->json_path);
             break;
         case 'p':
             good = parse_file(argv[0], "--plot", optarg, ".svg", &chosen->plot_path);
@@ -129,7 +131,7 @@ static bool can_start(const char *command, const train_options *chosen)
         complain(command, "%s", fopt_last_error());
         return false;
     }
-    return (!chosen->json_path || can_write(command, chosen->json_path)) &&
+    return (!chosen->json_path || whole_file_writable(command, chosen->json_path)) &&
            (!chosen->plot_path || (gnuplot_there(command) && can_write(command, chosen->plot_path)));
 }
 

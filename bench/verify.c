@@ -1,12 +1,15 @@
 #include "check.h"
 #include "commands.h"
+#include "json_file.h"
 #include "long_check.h"
 #include "memory.h"
 #include "options.h"
+#include "parallel.h"
 #include "verify_cases.h"
+#include "verify_report.h"
+#include "whole_file.h"
 
 #include <getopt.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +40,8 @@ static const char usage[] =
 typedef struct verify_options {
     const char *rule; /* NULL: all */
     size_t first, end, stride;
-    size_t seed;
     bool self_test;
-    fopt_device device;
+    verify_setting setting;
     const char *json_path; /* NULL: none */
 } verify_options;
 
@@ -97,7 +99,7 @@ static bool read_options(int argc, char **argv, verify_options *chosen, int *sta
             good = choose_case(argv[0], optarg, chosen);
             break;
         case 's':
-            good = parse_count(argv[0], "--seed", optarg, 0, (size_t)1 << 53, &chosen->seed);
+            good = parse_count(argv[0], "--seed", optarg, 0, (size_t)1 << 53, &chosen->setting.seed);
             break;
         case 'q':
             chosen->stride = QUICK_STRIDE;
@@ -106,10 +108,10 @@ static bool read_options(int argc, char **argv, verify_options *chosen, int *sta
             chosen->self_test = true;
             break;
         case 'd':
-            good = parse_device(argv[0], optarg, &chosen->device);
+            good = parse_device(argv[0], optarg, &chosen->setting.device);
             break;
         case 'j':
-            good = parse_file(argv[0], "--json", optarg, "", &chosen->json_path);
+            good = json_parse_path(argv[0], optarg, &chosen->json_path);
             break;
         case 'h':
             fputs(usage, stdout);
@@ -124,114 +126,65 @@ static bool read_options(int argc, char **argv, verify_options *chosen, int *sta
     return no_more_arguments(argc, argv);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------------------------- */
 
-/* What became of a case. */
-typedef struct verify_row {
-    size_t number;
-    verify_case what;
-    size_t tensors;
-    check_result result;
-    char skipped[96]; /* why; "" if it was not */
-} verify_row;
-
-static bool passed(const verify_row *row)
-{
-    return row->result.message[0] == '\0';
-}
-
-/* Of the moments, if there are any. */
-static const char *state_name(const verify_row *row)
-{
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
-        if (check_keeps(&row->what.what.group, array))
-            return fopt_format_name(row->what.what.group.state_format[array - JUDGE_STATES]);
-    return "none";
-}
-
-static void print_head(void)
-{
-    printf("%4s %-44s %-15s %7s %10s %10s %9s %9s\n", "case", "rule", "formats", "tensors", "elements", "bits",
-           "ulp param", "ulp state");
-}
-
-static void print_row(const char *command, const verify_options *chosen, const verify_row *row)
-{
-    const check_case *what = &row->what.what;
-    const check_result *result = &row->result;
-    char name[CASE_NAME_SIZE], formats[32];
-    case_name(&what->group, name);
-    snprintf(formats, sizeof formats, "%s/%s/%s", fopt_format_name(what->formats.param),
-             fopt_format_name(what->formats.grad), state_name(row));
-    printf("%4zu %-44s %-15s %7zu ", row->number, name, formats, row->tensors);
-    if (row->skipped[0]) {
-        printf("skipped: %s\n", row->skipped);
-        return;
-    }
-    printf("%10llu %10llu %9.3f %9.3f  %s\n", (unsigned long long)result->elements,
-           (unsigned long long)result->differing_bits, result->param_ulps, result->state_ulps,
-           passed(row) ? "ok" : "WRONG");
-    if (passed(row))
-        return;
-    fflush(stdout);
-    complain(command, "%s %s: %s\n  to see it alone: %s --seed %zu --case %zu%s", name, formats, result->message,
-             command, chosen->seed, row->number, chosen->device.kind == FOPT_CUDA ? " --device cuda" : "");
-}
-
-static json_t *describe_row(const verify_row *row)
-{
-    const check_case *what = &row->what.what;
-    const check_result *result = &row->result;
-    char name[CASE_NAME_SIZE];
-    case_name(&what->group, name);
-    /* JSON has no infinity; any error as large as this is as wrong. */
-    const double param = fmin(result->param_ulps, 1e300), state = fmin(result->state_ulps, 1e300);
-    json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:b}", "case",
-                               (json_int_t)row->number, "rule", fopt_rule_name(what->group.rule), "variant", name,
-                               "param_dtype", fopt_format_name(what->formats.param), "grad_dtype",
-                               fopt_format_name(what->formats.grad), "state_format", state_name(row), "tensors",
-                               (json_int_t)row->tensors, "elements", (json_int_t)result->elements, "differing_bits",
-                               (json_int_t)result->differing_bits, "worst_ulp", fmax(param, state), "worst_param_ulp",
-                               param, "worst_state_ulp", state, "passed", passed(row) && !row->skipped[0]);
-    if (object && row->skipped[0])
-        json_object_set_new(object, "skipped", json_string(row->skipped));
-    return object;
-}
-
-/* Consumes the rows. */
-static bool write_json(const char *command, const verify_options *chosen, json_t *rows)
-{
-    json_t *root =
-        json_pack("{s:s, s:s, s:I, s:o}", "version", fopt_version_string(), "device",
-                  chosen->device.kind == FOPT_CPU ? "cpu" : "cuda", "seed", (json_int_t)chosen->seed, "rows", rows);
-    const bool good = root && json_dump_file(root, chosen->json_path, JSON_INDENT(2)) == 0;
-    if (!good)
-        complain(command, "cannot write %s", chosen->json_path);
-    json_decref(root);
-    return good;
-}
-
-/* ---- the command --------------------------------------------------------------------------------------------- */
-
-/* The memory for the cases that have so many small tensors. */
+/* The memory in which a thread checks its cases. */
 typedef struct verify_room {
     check_bench *bench;
     size_t small_tensors;
 } verify_room;
 
-static bool make_room(const char *command, fopt_device device, size_t small_tensors, verify_room *room)
+/* The cases of a run, which threads share. Each has a room of its own, and works on one case after the other. */
+typedef struct verify_hall {
+    const char *command;
+    const verify_options *chosen;
+    verify_row *rows;
+    size_t row_count, printed;
+    verify_room *rooms;
+    size_t room_count;
+} verify_hall;
+
+static bool open_hall(const char *command, const verify_options *chosen, verify_hall *hall)
 {
+    const size_t most = verify_case_count(), threads = parallel_threads(most);
+    *hall = (verify_hall){command, chosen, calloc(most, sizeof *hall->rows), 0, 0, calloc(threads, sizeof *hall->rooms),
+                          threads};
+    if (!hall->rows || !hall->rooms)
+        complain(command, "out of memory");
+    return hall->rows && hall->rooms;
+}
+
+static void empty_rooms(verify_hall *hall)
+{
+    for (size_t i = 0; i < hall->room_count && hall->rooms; ++i) {
+        check_close(hall->rooms[i].bench);
+        hall->rooms[i] = (verify_room){0};
+    }
+}
+
+static void close_hall(verify_hall *hall)
+{
+    empty_rooms(hall);
+    free(hall->rooms);
+    free(hall->rows);
+}
+
+static bool make_room(const verify_hall *hall, size_t thread, size_t small_tensors)
+{
+    verify_room *room = &hall->rooms[thread];
     if (room->bench && room->small_tensors == small_tensors)
         return true;
     check_close(room->bench);
-    *room = (verify_room){check_open(command, device, small_tensors), small_tensors};
+    *room = (verify_room){check_open(hall->command, hall->chosen->setting.device, small_tensors), small_tensors};
     return room->bench;
 }
+
+/* ---- all cases ----------------------------------------------------------------------------------------------- */
 
 /* Where less memory would be left to others than this, the long tensor is not for this machine. */
 static const size_t memory_to_spare = (size_t)2 << 30;
 
-static bool run_long(const char *command, fopt_device device, verify_row *row)
+static bool check_long(const char *command, fopt_device device, verify_row *row)
 {
     const double gibibyte = 1 << 30;
     const size_t needed = long_check_bytes(&row->what.what, row->what.long_elements);
@@ -244,62 +197,100 @@ static bool run_long(const char *command, fopt_device device, verify_row *row)
     return true;
 }
 
-static bool run_case(const char *command, fopt_device device, verify_room *room, verify_row *row)
+static bool check_row(void *context, size_t thread, size_t item)
 {
-    if (row->what.long_elements > 0)
-        return run_long(command, device, row);
-    if (!make_room(command, device, row->what.small_tensors, room))
+    const verify_hall *hall = context;
+    verify_row *row = &hall->rows[item];
+    if (!make_room(hall, thread, row->what.small_tensors))
         return false;
-    row->tensors = check_tensors(room->bench);
-    return check(command, room->bench, &row->what.what, NULL, &row->result);
+    row->tensors = check_tensors(hall->rooms[thread].bench);
+    return check(hall->command, hall->rooms[thread].bench, &row->what.what, NULL, &row->result);
 }
 
-/* Checks all chosen cases and gathers their rows. Returns whether all could be checked and passed. */
-static bool verify(const char *command, const verify_options *chosen, verify_room *room, json_t *rows)
+static void show_progress(const verify_hall *hall, size_t done)
 {
-    const bool progress = isatty(STDERR_FILENO);
-    size_t done = 0, wrong = 0, skipped = 0;
-    check_result sum = {0};
-    print_head();
+    if (isatty(STDERR_FILENO) && done < hall->row_count)
+        fprintf(stderr, "\rcase %zu of %zu\033[K", hall->rows[done].number, hall->chosen->end);
+}
+
+static bool print_row(void *context, size_t thread, size_t item)
+{
+    verify_hall *hall = context;
+    (void)thread;
+    if (isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr); /* clears the line */
+    verify_print_row(hall->command, &hall->chosen->setting, &hall->rows[item]);
+    hall->printed = item + 1;
+    show_progress(hall, hall->printed);
+    return true;
+}
+
+/* Lists all chosen cases. */
+static void list_rows(verify_hall *hall)
+{
+    const verify_options *chosen = hall->chosen;
     for (size_t number = chosen->first; number < chosen->end; number += chosen->stride) {
-        verify_row row = {.number = number, .what = verify_case_at(number, chosen->seed)};
-        if (!is_chosen(chosen, &row.what))
-            continue;
-        if (progress)
-            fprintf(stderr, "\rcase %zu of %zu\033[K", number, chosen->end);
-        const bool checked = run_case(command, chosen->device, room, &row);
-        if (progress)
-            fputs("\r\033[K", stderr); /* clears the line */
-        if (!checked)
-            return false;
-        print_row(command, chosen, &row);
-        json_array_append_new(rows, describe_row(&row));
-        done += !row.skipped[0];
-        skipped += row.skipped[0] != '\0';
-        wrong += !passed(&row);
-        sum.elements += row.result.elements;
-        sum.param_ulps = fmax(sum.param_ulps, row.result.param_ulps);
-        sum.state_ulps = fmax(sum.state_ulps, row.result.state_ulps);
+        const verify_row row = {.number = number, .what = verify_case_at(number, chosen->setting.seed)};
+        if (is_chosen(chosen, &row.what))
+            hall->rows[hall->row_count++] = row;
     }
-    printf("%zu cases, %llu elements: %zu wrong; at most %.3f ulp for parameters and %.3f for moments\n", done,
-           (unsigned long long)sum.elements, wrong, sum.param_ulps, sum.state_ulps);
+}
+
+/* Returns whether no row is wrong. */
+static bool print_sum(const verify_row *rows, size_t count)
+{
+    size_t wrong = 0, skipped = 0;
+    check_result sum = {0};
+    for (const verify_row *row = rows; row < rows + count; ++row) {
+        skipped += row->skipped[0] != '\0';
+        wrong += !verify_row_passed(row);
+        sum.elements += row->result.elements;
+        sum.param_ulps = fmax(sum.param_ulps, row->result.param_ulps);
+        sum.state_ulps = fmax(sum.state_ulps, row->result.state_ulps);
+    }
+    printf("%zu cases, %llu elements: %zu wrong; at most %.3f ulp for parameters and %.3f for moments\n",
+           count - skipped, (unsigned long long)sum.elements, wrong, sum.param_ulps, sum.state_ulps);
     if (skipped > 0)
         printf("%zu skipped\n", skipped);
     return wrong == 0;
 }
 
-/* Counts of faults. */
+/* Checks all chosen cases, one a thread. The long one comes last and has all threads, and the memory, to itself.
+ * Returns whether all could be checked and passed. */
+static bool verify(verify_hall *hall)
+{
+    list_rows(hall);
+    verify_print_head();
+    show_progress(hall, 0);
+    const size_t count = hall->row_count;
+    const bool has_long = count > 0 && hall->rows[count - 1].what.long_elements > 0;
+    bool good = parallel_items(check_row, print_row, hall, count - has_long);
+    empty_rooms(hall);
+    if (good && has_long)
+        good = check_long(hall->command, hall->chosen->setting.device, &hall->rows[count - 1]) &&
+               print_row(hall, 0, count - 1);
+    if (good)
+        good = print_sum(hall->rows, count);
+    if (hall->chosen->json_path)
+        good = verify_json(hall->command, hall->chosen->json_path, &hall->chosen->setting, hall->rows, hall->printed) &&
+               good;
+    return good;
+}
+
+/* ---- planted faults ------------------------------------------------------------------------------------------ */
+
+/* How many faults were planted in a case, and missed. */
 typedef struct verify_faults {
     size_t planted, missed;
+    char message[160]; /* of the first that was missed */
 } verify_faults;
 
-static void count_fault(const char *command, bool found, size_t number, const char *array, const char *by,
-                        verify_faults *faults)
+static void count_fault(bool found, const char *array, const char *by, verify_faults *faults)
 {
     faults->planted++;
     faults->missed += !found;
-    if (!found)
-        complain(command, "case %zu: a fault planted in %s was not found by the %s", number, array, by);
+    if (!found && faults->message[0] == '\0')
+        snprintf(faults->message, sizeof faults->message, "a fault planted in %s was not found by the %s", array, by);
 }
 
 static bool is_quantized(const fopt_group *group, size_t array)
@@ -308,92 +299,121 @@ static bool is_quantized(const fopt_group *group, size_t array)
 }
 
 /* Plants a fault in the device's result, and in the reference. */
-static bool test_array(const char *command, check_bench *bench, size_t number, const check_case *what,
-                       check_fault fault, verify_faults *faults)
+static bool test_array(const char *command, check_bench *bench, const check_case *what, check_fault fault,
+                       verify_faults *faults)
 {
     check_result result;
     if (!check(command, bench, what, &fault, &result))
         return false;
     const char *name = judge_array_name(what->group.rule, fault.array);
-    count_fault(command, result.differing_bits > 0, number, name, "comparison of bits", faults);
+    count_fault(result.differing_bits > 0, name, "comparison of bits", faults);
     fault.in_reference = true;
     if (!check(command, bench, what, &fault, &result))
         return false;
     const bool found =
         fault.array == JUDGE_PARAM ? result.param_ulps > JUDGE_PARAM_ULPS : result.state_ulps > JUDGE_STATE_ULPS;
-    count_fault(command, found, number, name, "oracle", faults);
+    count_fault(found, name, "oracle", faults);
     return true;
 }
 
 /* Plants each fault that there can be in a case, which without them must be right. */
-static bool test_case(const char *command, check_bench *bench, size_t number, const check_case *what,
-                      verify_faults *faults)
+static bool test_case(const char *command, check_bench *bench, const check_case *what, verify_faults *faults)
 {
     check_result result;
     if (!check(command, bench, what, NULL, &result))
         return false;
     if (result.message[0] != '\0') {
-        complain(command, "case %zu: %s", number, result.message);
+        complain(command, "%s", result.message);
         return false;
     }
     for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
         if (check_keeps(&what->group, array) &&
-            (!test_array(command, bench, number, what, (check_fault){.array = array}, faults) ||
+            (!test_array(command, bench, what, (check_fault){.array = array}, faults) ||
              (is_quantized(&what->group, array) &&
-              !test_array(command, bench, number, what, (check_fault){.array = array, .absmax = true}, faults))))
+              !test_array(command, bench, what, (check_fault){.array = array, .absmax = true}, faults))))
             return false;
     return true;
 }
 
-/* In a tensor as long as is needed for the fault to lie in the last of several periods. */
+/* Plants one in a tensor as long as is needed for it to lie in the last of several periods. */
 static bool test_long(const char *command, fopt_device device, const check_case *what, verify_faults *faults)
 {
     check_result sound, faulty;
     if (!long_check(command, device, what, 3 * LONG_CHECK_PERIOD + 1, false, &sound) ||
         !long_check(command, device, what, 3 * LONG_CHECK_PERIOD + 1, true, &faulty))
         return false;
-    count_fault(command, sound.differing_bits == 0 && faulty.differing_bits > 0, verify_case_count() - 1, "param",
-                "comparison of bits", faults);
+    count_fault(sound.differing_bits == 0 && faulty.differing_bits > 0, "param", "comparison of bits", faults);
     return true;
 }
 
-/* Returns whether all faults were found that it plants, in some cases of every rule. */
-static bool self_test(const char *command, const verify_options *chosen, verify_room *room)
+typedef struct faults_context {
+    verify_hall *hall;
+    verify_faults *faults; /* by row */
+} faults_context;
+
+static bool test_row(void *context, size_t thread, size_t item)
 {
-    verify_faults faults = {0};
+    const faults_context *c = context;
+    const verify_case *what = &c->hall->rows[item].what;
+    if (what->long_elements > 0)
+        return test_long(c->hall->command, c->hall->chosen->setting.device, &what->what, &c->faults[item]);
+    return make_room(c->hall, thread, what->small_tensors) &&
+           test_case(c->hall->command, c->hall->rooms[thread].bench, &what->what, &c->faults[item]);
+}
+
+static bool complain_of_row(void *context, size_t thread, size_t item)
+{
+    const faults_context *c = context;
+    (void)thread;
+    if (c->faults[item].message[0] != '\0')
+        complain(c->hall->command, "case %zu: %s", c->hall->rows[item].number, c->faults[item].message);
+    return true;
+}
+
+/* Lists some of the chosen cases of every rule, or the one that was chosen alone. */
+static void list_some_rows(verify_hall *hall)
+{
+    const verify_options *chosen = hall->chosen;
     for (size_t number = chosen->first; number < chosen->end; ++number) {
-        const verify_case what = verify_case_at(number, chosen->seed);
-        const bool one_of_some = number % (SELF_TEST_STRIDE * chosen->stride) == 0;
-        bool good = true;
-        if (!is_chosen(chosen, &what))
-            continue;
-        if (what.long_elements > 0)
-            good = test_long(command, chosen->device, &what.what, &faults);
-        else if (one_of_some || chosen->end - chosen->first == 1)
-            good = make_room(command, chosen->device, what.small_tensors, room) &&
-                   test_case(command, room->bench, number, &what.what, &faults);
-        if (!good)
-            return false;
+        const verify_row row = {.number = number, .what = verify_case_at(number, chosen->setting.seed)};
+        const bool one_of_some = number % (SELF_TEST_STRIDE * chosen->stride) == 0 || row.what.long_elements > 0;
+        if (is_chosen(chosen, &row.what) && (one_of_some || chosen->end - chosen->first == 1))
+            hall->rows[hall->row_count++] = row;
     }
-    printf("%zu faults planted, %zu found\n", faults.planted, faults.planted - faults.missed);
-    return faults.planted > 0 && faults.missed == 0;
+}
+
+/* Returns whether all faults were found that it plants. */
+static bool self_test(verify_hall *hall)
+{
+    verify_faults sum = {0};
+    list_some_rows(hall);
+    faults_context context = {hall, calloc(hall->row_count + 1, sizeof *context.faults)};
+    bool good = context.faults;
+    if (!good)
+        complain(hall->command, "out of memory");
+    good = good && parallel_items(test_row, complain_of_row, &context, hall->row_count);
+    for (size_t i = 0; i < hall->row_count && good; ++i) {
+        sum.planted += context.faults[i].planted;
+        sum.missed += context.faults[i].missed;
+    }
+    free(context.faults);
+    if (good)
+        printf("%zu faults planted, %zu found\n", sum.planted, sum.planted - sum.missed);
+    return good && sum.planted > 0 && sum.missed == 0;
 }
 
 int verify_command(int argc, char **argv)
 {
-    verify_options chosen = {.end = verify_case_count(), .stride = 1, .seed = 1};
+    verify_options chosen = {.end = verify_case_count(), .stride = 1, .setting = {.seed = 1}};
     int status;
     if (!read_options(argc, argv, &chosen, &status))
         return status;
-    if (!memory_ready(argv[0], chosen.device) || (chosen.json_path && !can_write(argv[0], chosen.json_path)))
+    if (!memory_ready(argv[0], chosen.setting.device) ||
+        (chosen.json_path && !whole_file_writable(argv[0], chosen.json_path)))
         return EXIT_FAILURE;
-    verify_room room = {0};
-    json_t *rows = json_array();
-    bool good = chosen.self_test ? self_test(argv[0], &chosen, &room) : verify(argv[0], &chosen, &room, rows);
-    if (chosen.json_path)
-        good = write_json(argv[0], &chosen, rows) && good;
-    else
-        json_decref(rows);
-    check_close(room.bench);
+    verify_hall hall;
+    judge_prepare();
+    const bool good = open_hall(argv[0], &chosen, &hall) && (chosen.self_test ? self_test(&hall) : verify(&hall));
+    close_hall(&hall);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

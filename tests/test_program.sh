@@ -103,6 +103,7 @@ refused 2 "'tpu' is neither cpu nor cuda" train --device tpu
 refused 2 "unexpected argument 'now'" train now
 refused 2 "unexpected argument 'now'" info now
 refused 1 "cannot write absent/results.json" train --json absent/results.json
+refused 1 "cannot write $dir: Is a directory" train --json "$dir"
 if command -v gnuplot >/dev/null; then
     refused 1 "cannot write absent/losses.svg" train --plot absent/losses.svg
 else
@@ -130,12 +131,40 @@ if [ -w /dev/full ]; then
     [ "$status" -eq 1 ] && grep -q 'cannot write the output' err
     report $? "output that cannot be written is an error"
     run train --rule sgd --epochs 1 --json /dev/full
-    [ "$status" -eq 1 ] && grep -q 'cannot write /dev/full' err
-    report $? "a JSON file that cannot be written is an error"
+    [ "$status" -eq 1 ] && grep -q 'cannot write /dev/full' err && [ -c /dev/full ]
+    report $? "a JSON file that cannot be written is an error, and a device stays one"
 else
     skip "output that cannot be written is an error" "no /dev/full"
-    skip "a JSON file that cannot be written is an error" "no /dev/full"
+    skip "a JSON file that cannot be written is an error, and a device stays one" "no /dev/full"
 fi
+
+# A JSON file is written whole or not at all. as_it_was: whether the folder json holds the old file alone.
+mkdir json
+echo '{"rows": "of before"}' >json/old.json
+cp json/old.json old.json
+chmod 640 json/old.json
+as_it_was() {
+    [ "$(ls json)" = old.json ] && cmp -s old.json json/old.json
+}
+many=(train --rule sgd --epochs 1 --seeds 20 --json json/old.json)
+(ulimit -f 1 && exec "$program" "${many[@]}") >out 2>err # more than the one kilobyte that it may write
+status=$?
+[ "$status" -eq 1 ] && grep -q 'cannot write json/old.json: ' err && as_it_was
+report $? "a JSON file that does not fit leaves the old one as it was"
+if command -v cc >/dev/null && printf '%s\n' '#include <signal.h>' 'int fsync(int file);' \
+    'int fsync(int file) { return file < 0 ? -1 : raise(SIGTERM); }' | cc -shared -fPIC -o fsync.so -x c - 2>err; then
+    ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=$dir/fsync.so "$program" "${many[@]}" >out 2>err
+    status=$?
+    [ "$status" -eq 143 ] && as_it_was
+    report $? "a signal while a JSON file is written leaves the old one as it was"
+else
+    skip "a signal while a JSON file is written leaves the old one as it was" "no cc"
+fi
+ln -s json/old.json link.json
+run train --rule sgd --epochs 1 --json link.json
+[ "$status" -eq 0 ] && [ -L link.json ] && [ "$(ls json)" = old.json ] && grep -q '"final_loss"' json/old.json &&
+    [ "$(stat -c %a json/old.json)" = 640 ]
+report $? "a JSON file is replaced behind a symbolic link, and keeps its mode"
 
 run train --rule adam --epochs 2 --json adam.json
 [ "$status" -eq 0 ] && grep -qE '^adam +f32 +8\.00 ' out && grep -qE '^adam +q8 +2\.03 ' out
@@ -219,10 +248,13 @@ refused 1 "cannot write absent/results.json" bench --json absent/results.json
 
 run bench --quick --repeat 1 --rule sgd --rule adam --params 1024,2^12..2^15 --formats f32/f32/f32 \
     --formats bf16/f16/bf16 --json bench.json
-[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^roof' out
+[ "$status" -eq 0 ] && [ "$(grep -cE '^(sgd|adam) .* fusedopt ' out)" -eq 12 ] && grep -q '^copy ' out &&
+    grep -q '^stream ' out
 report $? "bench prints a row for each combination"
 run bench --repeat 1 --shapes small --json small.json
 report "$status" "bench times ten thousand tensors"
+[ "$(wc -L <out)" -le 120 ] && head -n 1 out | grep -q ' copy stream '
+report $? "its table has the parts of copy and of stream, within 120 columns"
 if python3 -c 'import json' 2>/dev/null; then
     json_holds bench.json '{row["params"] for row in rows} == {1024, 4096, 16384}
         and all(row["samples"] == 1 and row["launches"] == 0 and row["tensors"] == 1 and row["gb_per_s"] > 0
@@ -240,6 +272,11 @@ if python3 -c 'import json' 2>/dev/null; then
     report $? "bench tells what a small tensor costs"
     python3 -c 'import json; file = json.load(open("bench.json"))
 assert set(file) == {"machine", "device", "compiler", "versions", "commit", "roofs", "rows"}, set(file)
+roofs = iter(file["roofs"])
+for row in file["rows"]:
+    roof = next(roofs) if row["engine"] == "fusedopt" else roof # of one sample, so that medians are of the same round
+    for name, part in ("copy", row["copy_fraction"]), ("stream", row["roof_fraction"]):
+        assert abs(part * roof[name + "_gb_per_s"] / row["gb_per_s"] - 1) < 1e-6, row
 assert all(roof["copy_gb_per_s"] > 0 and roof["stream_gb_per_s"] > 0 for roof in file["roofs"])' 2>err
     report $? "the JSON file of bench tells of the machine"
 else
@@ -272,6 +309,13 @@ report $? "verify finds nothing wrong"
 run verify --case 1234 --seed 7
 [ "$status" -eq 0 ] && [ "$(grep -c ' ok$' out)" -eq 1 ]
 report $? "verify --case checks one case alone"
+for threads in 1 3; do
+    OMP_NUM_THREADS=$threads "$program" verify --quick --rule sgd --json "threads$threads.json" >"threads$threads" 2>err
+    status=$?
+    [ "$status" -eq 0 ] || break
+done
+cmp -s threads1 threads3 && cmp -s threads1.json threads3.json && [ "$(wc -l <threads1)" -gt 10 ]
+report $? "verify prints and writes the same with any number of threads"
 run verify --self-test
 [ "$status" -eq 0 ] && grep -qE '^([0-9]+) faults planted, \1 found$' out
 report $? "verify finds every fault that it plants"

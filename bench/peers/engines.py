@@ -4,9 +4,13 @@ import logging
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of what it needs for other things
 
-import bitsandbytes
 import fusedopt
 import torch
+
+try:
+    import bitsandbytes
+except Exception as error:  # it is not there, or not for this PyTorch
+    bitsandbytes, why_no_bitsandbytes = None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 FORMATS = {"f32": (torch.float32, 4), "bf16": (torch.bfloat16, 2), "f16": (torch.float16, 2)}
 MOMENTS = {"sgd": 0, "momentum": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
@@ -42,7 +46,11 @@ def _torchs(rule, params, param_format):
     if rule != "rmsprop":  # which has no fused form
         ways["torch fused"] = {"fused": True}
     for name, way in ways.items():
-        optimizer = classes.get(rule, torch.optim.SGD)(params, **options, **way)
+        try:
+            optimizer = classes.get(rule, torch.optim.SGD)(params, **options, **way)
+        except (RuntimeError, TypeError) as error:  # an older PyTorch has it for fewer devices, or not at all
+            print(f"{rule} without {name}: {error}", flush=True)
+            continue
         yield Engine(name, param_format if MOMENTS[rule] else "none", optimizer.step)
 
 

@@ -1,0 +1,24 @@
+#include "json_file.h"
+
+#include "options.h"
+#include "whole_file.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool json_parse_path(const char *command, const char *text, const char **path)
+{
+    return parse_file(command, "--json", text, "", path);
+}
+
+bool json_write(const char *command, const char *path, json_t *root)
+{
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (!text)
+        complain(command, "%s: out of memory, or a number that is not finite", path);
+    const bool good = text && whole_file_write(command, path, text, strlen(text));
+    free(text);
+    json_decref(root);
+    return good;
+}

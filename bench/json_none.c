@@ -1,0 +1,32 @@
+/* The program without jansson: --json is refused, so that no path of a JSON file ever reaches the writers. */
+#include "bench_report.h"
+#include "json_file.h"
+#include "options.h"
+#include "report.h"
+#include "verify_report.h"
+
+bool json_parse_path(const char *command, const char *text, const char **path)
+{
+    (void)text, (void)path;
+    complain(command, "--json: this build has no JSON: it was configured without jansson");
+    return false;
+}
+
+bool bench_json(const char *command, const char *path, fopt_device on, const bench_entry *entries, size_t count)
+{
+    (void)command, (void)path, (void)on, (void)entries, (void)count;
+    return false;
+}
+
+bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+{
+    (void)command, (void)path, (void)runs, (void)run_count;
+    return false;
+}
+
+bool verify_json(const char *command, const char *path, const verify_setting *setting, const verify_row *rows,
+                 size_t count)
+{
+    (void)command, (void)path, (void)setting, (void)rows, (void)count;
+    return false;
+}

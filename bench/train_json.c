@@ -1,0 +1,23 @@
+#include "json_file.h"
+#include "report.h"
+
+#include <jansson.h>
+
+bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+{
+    json_t *rows = json_array();
+    int failed = 0;
+    for (size_t i = 0; i < run_count; ++i) {
+        const engine_run *run = &runs[i];
+        failed |= json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:f, s:f, s:f, s:I}", "rule", run->rule->name, "state_format",
+                            report_state_format(run), "state_bytes_per_param", run->state_bytes_per_param, "final_loss",
+                            report_final_loss(run), "accuracy", run->accuracy, "seed", (json_int_t)run->seed));
+    }
+    json_t *root = json_pack("{s:o}", "rows", rows);
+    if (failed) {
+        json_decref(root);
+        root = NULL;
+    }
+    return json_write(command, path, root);
+}
