@@ -21,22 +21,21 @@ struct data_set {
     unsigned zeros;      /* so many of 256 elements are 0, with their moments */
     unsigned zero_tiles; /* and so many of 16 tiles */
     unsigned specials;   /* so many of 4,096 elements are NaN, infinite, subnormal or the like */
-    bool random;         /* all bits are random instead */
     bool tensors;        /* several, with partial tiles, misaligned, without gradient; else one */
     double lr, eps, weight_decay;
 };
 
 /* What is timed is the first. In "small" second moments reach down to 2^-99, and in "steep" to 2^-29 of their tile's
- * largest: parameters begin as 0 there, so that they show each bit of the update, and eps is too small to hide a root. */
+ * largest: parameters begin as 0 there, so that they show each bit of the update, and eps is too small to hide a root.
+ */
 static const data_set data_sets[] = {
-    {"ordinary", -9, -9, 0, 0.04f, 0, 0, 0, false, false, 1e-3, 1e-8, 1e-2},
-    {"tensors", -9, -9, 0, 0.04f, 0, 0, 0, false, true, 1e-3, 1e-8, 1e-2},
-    {"scales", -40, 15, 3, 1.0f, 0, 0, 0, false, false, 1e-3, 1e-8, 1e-2},
-    {"small", -47, -40, 1, 0.0f, 0, 0, 0, false, false, 1.0, 1e-12, 0},
-    {"steep", -35, -31, 8.5f, 0.0f, 0, 0, 0, false, false, 1.0, 1e-12, 0},
-    {"zeros", -30, 5, 0, 1e-3f, 64, 2, 0, false, false, 1e-2, 1e-10, 1e-2},
-    {"special", -20, 5, 2, 1.0f, 16, 0, 2, false, false, 1e-3, 1e-8, 1e-2},
-    {"bits", 0, 0, 0, 0, 0, 0, 0, true, false, 1e-3, 1e-8, 1e-2},
+    {"ordinary", -9, -9, 0, 0.04f, 0, 0, 0, false, 1e-3, 1e-8, 1e-2},
+    {"tensors", -9, -9, 0, 0.04f, 0, 0, 0, true, 1e-3, 1e-8, 1e-2},
+    {"scales", -40, 15, 3, 1.0f, 0, 0, 0, false, 1e-3, 1e-8, 1e-2},
+    {"small", -47, -40, 1, 0.0f, 0, 0, 0, false, 1.0, 1e-12, 0},
+    {"steep", -35, -31, 8.5f, 0.0f, 0, 0, 0, false, 1.0, 1e-12, 0},
+    {"zeros", -30, 5, 0, 1e-3f, 64, 2, 0, false, 1e-2, 1e-10, 1e-2},
+    {"special", -20, 5, 2, 1.0f, 16, 0, 2, false, 1e-3, 1e-8, 1e-2},
 };
 
 /* ---- numbers -------------------------------------------------------------------------------------------------- */
@@ -101,8 +100,6 @@ static __device__ __forceinline__ float like_gradient(const data_set &set, role 
 static __device__ __forceinline__ float number(const data_set &set, role r, uint64_t i)
 {
     const uint64_t bits = own_bits(r, i);
-    if (set.random)
-        return fopt_i_float((uint32_t)bits);
     if ((bits >> 48 & 4095u) < set.specials)
         return special_of(bits >> 40);
     if (r == PARAM)
@@ -125,8 +122,6 @@ static __device__ __forceinline__ fopt_i_q8 code(const data_set &set, role r, ui
 static __device__ __forceinline__ float absmax(const data_set &set, role r, uint64_t tile)
 {
     const uint64_t i = tile * FOPT_I_TILE, bits = own_bits(r, i);
-    if (set.random)
-        return fopt_i_float((uint32_t)bits);
     if ((bits >> 48 & 15u) < set.specials)
         return fabsf(special_of(bits >> 40));
     if ((tile_bits(i) >> 24 & 15u) < set.zero_tiles)
@@ -155,8 +150,7 @@ static __global__ void __launch_bounds__(THREADS)
         if (format == FOPT_F32)
             ((float *)array)[i] = number(set, r, begin + i);
         else if (format == FOPT_BF16)
-            ((fopt_i_bf16 *)array)[i] =
-                set.random ? (fopt_i_bf16)own_bits(r, begin + i) : fopt_i_bf16_encode(number(set, r, begin + i));
+            ((fopt_i_bf16 *)array)[i] = fopt_i_bf16_encode(number(set, r, begin + i));
         else
             ((fopt_i_q8 *)array)[i] = code(set, r, begin + i);
 }
