@@ -25,9 +25,9 @@ struct data_set {
     double lr, eps, weight_decay;
 };
 
-/* What is timed is the first. In "small" second moments reach down to 2^-99, and in "steep" to 2^-29 of their tile's
- * largest: parameters begin as 0 there, so that they show each bit of the update, and eps is too small to hide a root.
- */
+/* The data that are compared; the first are timed, too. In "small" second moments reach down to 2^-99, and in "steep"
+ * to 2^-29 of their tile's largest: parameters begin as 0 there, so that they show each bit of the update, and eps is
+ * too small to hide a root. */
 static const data_set data_sets[] = {
     {"ordinary", -9, -9, 0, 0.04f, 0, 0, 0, false, 1e-3, 1e-8, 1e-2},
     {"tensors", -9, -9, 0, 0.04f, 0, 0, 0, true, 1e-3, 1e-8, 1e-2},
@@ -61,7 +61,7 @@ static __device__ __forceinline__ float special_of(uint64_t bits)
     return fopt_i_float(words[bits % 8]);
 }
 
-/* The bits of a tile, of an element, and of an array's element. */
+/* Return random bits: of a tile, of an element of all arrays, and of one array's. */
 static __device__ __forceinline__ uint64_t tile_bits(uint64_t i)
 {
     return fopt_i_mix(i / FOPT_I_TILE);
@@ -104,13 +104,14 @@ static __device__ __forceinline__ float number(const data_set &set, role r, uint
         return special_of(bits >> 40);
     if (r == PARAM)
         return set.param * bell_of(bits);
-    if (is_dead(set, i))
-        return 0.0f;
+    if (is_dead(set, i)) /* the least gradients make a moment -0 */
+        return r == GRAD && bits >> 63 ? -0x1p-149f : 0.0f;
     const float x = like_gradient(set, r, i);
     return r == GRAD ? x : r == FIRST ? 0.25f * x : x * x;
 }
 
-/* With a spread every other code is that of zero, so that new moments are as small as their gradient makes them. */
+/* Returns a code. With a spread every other is that of zero, so that new moments are as small as their gradient makes
+ * them. */
 static __device__ __forceinline__ fopt_i_q8 code(const data_set &set, role r, uint64_t i)
 {
     const uint64_t bits = own_bits(r, i);

@@ -1,5 +1,5 @@
 /*
- * Judges, on a GPU, the arithmetic that the kernels of the tournament (and compilers) make roots and quotients of:
+ * Judges, on a GPU, the arithmetic that the variants of the tournament make roots and quotients of:
  *   fusedopt_exact [K]      does 1 / 2^K of the work
  * Double precision holds the products exactly by which it judges: a result is right if the argument lies between what
  * the midpoints to its neighbours give. Prints a line for each check, and exits 1 if any number was wrong.
@@ -30,7 +30,7 @@ struct counters {
     count made[CHECK_COUNT], wrong[CHECK_COUNT];
 };
 
-/* What one thread has counted of a check. */
+/* One thread's count of a check. */
 struct tally {
     count made = 0, wrong = 0;
 
@@ -48,7 +48,7 @@ struct tally {
 
 /* ---- what is right ------------------------------------------------------------------------------------------- */
 
-/* Halfway between a positive normal float and its neighbours. */
+/* Return the midpoints between a positive normal float and its neighbours. */
 static __device__ __forceinline__ double below(float x)
 {
     return 0.5 * ((double)x + (double)fopt_i_float(fopt_i_bits(x) - 1));
@@ -59,7 +59,7 @@ static __device__ __forceinline__ double above(float x)
     return 0.5 * ((double)x + (double)fopt_i_float(fopt_i_bits(x) + 1));
 }
 
-/* No root or quotient of floats is halfway, unless it is subnormal. */
+/* Tell whether s or q is rounded right. No root or quotient of floats is itself a midpoint, unless it is subnormal. */
 static __device__ __forceinline__ bool is_root(float s, float x)
 {
     return below(s) * below(s) < x && x < above(s) * above(s);
@@ -82,7 +82,7 @@ static __device__ __forceinline__ uint64_t thread_count()
     return (uint64_t)gridDim.x * BLOCK;
 }
 
-/* All floats, or one of each run of 2^k. */
+/* Checks roots and reciprocals of all floats, or of one in each run of 2^k. */
 static __global__ void __launch_bounds__(BLOCK) check_floats(counters *all, unsigned k)
 {
     const uint32_t first = (127u - 101u) << 23, end = 0x7f7fffffu; /* the largest has no neighbour */
@@ -105,7 +105,8 @@ static __global__ void __launch_bounds__(BLOCK) check_floats(counters *all, unsi
     reciprocal_twin.give(all, RECIPROCAL_TWIN);
 }
 
-/* 2^33 pairs with exponents from -30 to 29; every other divisor is just below a power of two, where 1 / b is hardest.
+/* Checks 2^33 pairs with exponents from -30 to 29; every other divisor is just below a power of two, where 1 / b is
+ * hardest.
  */
 static __global__ void __launch_bounds__(BLOCK) check_random(counters *all, unsigned k)
 {
@@ -135,12 +136,12 @@ static __device__ uint64_t power_modulo(uint64_t base, uint32_t exponent, uint64
     return result;
 }
 
-/* Before its last rounding a quotient is off by less than 1.75 * 2^-23 units. So it can be wrong only where a / b is as
- * near to a midpoint: with significands A and B of 24 bits, where A 2^s is within 16 of an odd multiple of B. For each
- * B and each distance J, A is J times the inverse of 2^s modulo B. */
+/* Checks the hard quotients by one divisor. Before its last rounding a quotient is off by less than 1.75 * 2^-23 units,
+ * so that it can be wrong only where a / b is as near to a midpoint: with significands A and B of 24 bits, where A 2^s
+ * is within 16 of an odd multiple of B. For each distance J, A is J times the inverse of 2^s modulo B. */
 static __device__ void check_divisor(uint32_t significand, tally &t)
 {
-    const int most = 16;
+    const int most = 15;
     const uint32_t twos = (uint32_t)__ffs((int)significand) - 1, odd = significand >> twos;
     if (twos > 3) /* then no such distance is a multiple of 2^twos but 0 */
         return;
@@ -160,7 +161,7 @@ static __device__ void check_divisor(uint32_t significand, tally &t)
     }
 }
 
-/* Every significand of a divisor, or one of each run of 2^k. */
+/* Checks every significand of a divisor, or one of each run of 2^k. */
 static __global__ void __launch_bounds__(BLOCK) check_hard(counters *all, unsigned k)
 {
     tally t;
@@ -169,7 +170,8 @@ static __global__ void __launch_bounds__(BLOCK) check_hard(counters *all, unsign
     t.give(all, HARD);
 }
 
-/* The pairs that came out wrong from 1 / b off by one unit, at many exponents; and zeros. By one thread. */
+/* Checks, by one thread, the pairs that an error of one unit in the seed of 1 / b would spoil, at many exponents; and
+ * zeros. */
 static __global__ void __launch_bounds__(BLOCK) check_pairs(counters *all)
 {
     const float a[] = {0x1.ccccc4p+0f, 0x1.aaaaa6p+0f, 0x1p+0f, 0x1.db6daap+0f};

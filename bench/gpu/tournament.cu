@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <vector>
 
-/* Those of a format together; bits are compared with the first of each. */
+/* All variants, format by format: bits are compared with those of a format's first. */
 static const variant *const variants[] = {
     &landed_bf16_q8,  &bins_20_bf16_q8,     &bins_16_bf16_q8, &bins_prefetch_bf16_q8,
     &landed_bf16,     &persistent_bf16,     &landed_f32,      &tile_a_warp_f32,
@@ -243,7 +243,7 @@ static void set_up(arena &a, const variant *v, const data_set &set, uint64_t ele
 
 /* ---- bits ----------------------------------------------------------------------------------------------------- */
 
-/* How many elements the sets after the first are compared on. */
+/* The elements that the sets after the first are compared on, at most. */
 static const uint64_t MOST_COMPARED = (uint64_t)1 << 24;
 
 typedef std::vector<unsigned long long> digest;
@@ -398,7 +398,7 @@ static void print(const entry &e, const char *bits, uint64_t elements, double co
     printf(e.differs.empty() ? "\n" : " (%s)\n", e.differs.c_str());
 }
 
-/* All that the process of one format does. */
+/* Does all that the process of one format is for. */
 static void race(std::vector<entry> &entries, uint64_t elements, int rounds)
 {
     arena a(elements);

@@ -9,7 +9,7 @@
 #include "../../../kernels/formats/formats.h"
 #include <cuda_runtime.h>
 
-/* x is a normal float, and so is what these return. */
+/* Return normal floats, and take no others. */
 __device__ __forceinline__ float seed_rsqrt(float x)
 {
 #ifdef __CUDACC__
@@ -32,8 +32,8 @@ __device__ __forceinline__ float seed_reciprocal(float x)
 #endif
 }
 
-/* Puts a word together of four of the bytes of b:a. A digit of the selector is the number of a byte, plus 8 where that
- * byte's sign is meant, in all eight bits. */
+/* Puts a word together of bytes of b:a. A digit of the selector is a byte's number, plus 8 for eight copies of that
+ * byte's highest bit. */
 template <uint32_t selector> __device__ __forceinline__ uint32_t permute(uint32_t a, uint32_t b)
 {
 #ifdef __CUDACC__
@@ -70,7 +70,7 @@ __device__ __forceinline__ uint32_t min3(uint32_t a, uint32_t b, uint32_t c)
 #endif
 }
 
-/* min(a + b, c) */
+/* Returns min(a + b, c). */
 __device__ __forceinline__ uint32_t add_min(uint32_t a, uint32_t b, uint32_t c)
 {
 #ifdef __CUDACC__
@@ -80,7 +80,7 @@ __device__ __forceinline__ uint32_t add_min(uint32_t a, uint32_t b, uint32_t c)
 #endif
 }
 
-/* The larger, or NaN if one of them is. */
+/* Returns the larger, or NaN if one of them is. */
 __device__ __forceinline__ float max_or_nan(float a, float b)
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -97,7 +97,7 @@ __device__ __forceinline__ int16_t half_word(uint32_t word, uint32_t i)
     return (int16_t)(uint16_t)(word >> 16 * i);
 }
 
-/* Of each half, as a signed number: max(a, b, c). */
+/* Returns max(a, b, c) of each half, which is a signed number. */
 __device__ __forceinline__ uint32_t max3_halves(uint32_t a, uint32_t b, uint32_t c)
 {
 #ifdef __CUDACC__
@@ -110,7 +110,7 @@ __device__ __forceinline__ uint32_t max3_halves(uint32_t a, uint32_t b, uint32_t
 #endif
 }
 
-/* Of each half, as a signed number: max(a + b, 0). */
+/* Returns max(a + b, 0) of each half, which is a signed number. */
 __device__ __forceinline__ uint32_t add_not_negative(uint32_t a, uint32_t b)
 {
 #ifdef __CUDACC__
@@ -125,7 +125,7 @@ __device__ __forceinline__ uint32_t add_not_negative(uint32_t a, uint32_t b)
 #endif
 }
 
-/* The largest of a warp. */
+/* Returns the largest of a warp. */
 __device__ __forceinline__ uint32_t warp_max(uint32_t x)
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

@@ -11,20 +11,22 @@
 
 #include "intrinsics.cuh"
 
-/* What a number may be, besides 0, for a root and as a numerator. */
-#define MIDDLE_LEAST       0x1p-99f
-#define MIDDLE_LEAST_BITS  ((127u - 99u) << 23)
-#define MIDDLE_LARGEST     0x1p60f
-#define MIDDLE_LARGEST_V   0x1p20f /* of second moments: so that no denominator is too large */
-#define MIDDLE_V_BITS      ((127u + 20u) << 23)
-#define MIDDLE_LEAST_EPS   0x1p-40f
-#define MIDDLE_LARGEST_EPS 0x1p10f
+/* The least and the largest first moment besides 0, and the largest second moment, in bits: so that no denominator is
+ * too large. The least second moment is the first's. */
+#define MIDDLE_LEAST      0x1p-99f
+#define MIDDLE_LEAST_BITS ((127u - 99u) << 23)
+#define MIDDLE_LARGEST    0x1p60f
+#define MIDDLE_V_BITS     ((127u + 20u) << 23)
+
+/* The range of eps, and the largest root_scale. */
+#define MIDDLE_LEAST_EPS    0x1p-40f
+#define MIDDLE_LARGEST_COEF 0x1p10f
 
 /* The seed of 0 is that of this number. It must be less than half a unit of MIDDLE_LEAST, so as to change no other:
  * with 2^-100 all roots below 2^-90 would be wrong. */
 #define ALMOST_ZERO 0x1p-126f
 
-/* x is 0, or from MIDDLE_LEAST. */
+/* Takes 0, or a number from MIDDLE_LEAST. */
 __device__ __forceinline__ float mid_root(float x)
 {
     const float r = seed_rsqrt(x + ALMOST_ZERO);
@@ -32,14 +34,14 @@ __device__ __forceinline__ float mid_root(float x)
     return fmaf(fmaf(-s, s, x), h, s);
 }
 
-/* b is from 2^-126 to 2^75. */
+/* Takes a number from 2^-126 to 2^75. */
 __device__ __forceinline__ float mid_reciprocal(float b)
 {
     const float r = seed_reciprocal(b);
     return fmaf(r, fmaf(-b, r, 1.0f), r);
 }
 
-/* The quotient of -0 is +0. */
+/* Returns +0 where a is -0. */
 __device__ __forceinline__ float mid_quotient(float a, float b)
 {
     const float r = mid_reciprocal(b);

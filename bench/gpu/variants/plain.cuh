@@ -6,7 +6,7 @@
 
 typedef formats<FOPT_F32, FOPT_F32, FOPT_F32> all_in_f32;
 
-/* What a lane loads of a tile. */
+/* A lane's part of a tile, as it was loaded. */
 template <class F> struct fetched {
     raw8<F, F::param> param;
     raw8<F, F::grad> grad;

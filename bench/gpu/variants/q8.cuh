@@ -23,8 +23,8 @@ struct q8_tables {
     uint32_t bins[2][BINS];
 };
 
-/* What a block asks for. A GPU's shared memory begins with what the system keeps, of a KiB or so, so that the rows are
- * at 64 KiB; the emulator's may begin anywhere. */
+/* The shared memory of a block, in bytes. A GPU's shared memory begins with what the system keeps, of a KiB or so, so
+ * that the rows are at 64 KiB; the emulator's may begin anywhere. */
 #ifdef __CUDACC__
 enum { Q8_SHARED_BYTES = 2 * 65536 - 1024 };
 #else
@@ -89,8 +89,9 @@ template <uint32_t map> __device__ __forceinline__ uint32_t binned(float y)
     return bits + *(const uint32_t *)((const char *)shared_tables().bins[map] + (bits >> 14 & 4 * (BINS - 1)));
 }
 
-/* Two codes with a sign, one in each half: 127 more or less by the magnitude. An upper half from a bin is twice that,
- * and maybe 1 more; exclusive or with the sign's bits makes it two's complement less 1. There is no code for -1. */
+/* Returns two codes with a sign, one in each half: 127 more or less by the magnitude. An upper half from a bin is twice
+ * that, and maybe 1 more; exclusive or with the sign's bits makes it two's complement less 1. There is no code for -1.
+ */
 __device__ __forceinline__ uint32_t signed_pair(uint32_t w0, uint32_t w1, float x0, float x1)
 {
     const uint32_t h = permute<0x7632>(w0, w1) ^ permute<0xffbb>(fopt_i_bits(x0), fopt_i_bits(x1));
@@ -119,7 +120,7 @@ template <uint32_t map> __device__ __forceinline__ uint2 encode(const float *y, 
 
 /* ---- a tile --------------------------------------------------------------------------------------------------- */
 
-/* What a lane loads of a tile. */
+/* A lane's part of a tile, as it was loaded. */
 template <class F> struct fetched {
     raw8<F, F::param> param;
     raw8<F, F::grad> grad;

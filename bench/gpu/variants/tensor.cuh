@@ -24,13 +24,13 @@ template <fopt_format format> __device__ __forceinline__ constexpr uint32_t tile
     return FOPT_I_TILE * (format == FOPT_F32 ? 4 : format == FOPT_Q8 ? 1 : 2);
 }
 
-/* Where in a tile a lane begins. */
+/* Returns how far into a tile a lane begins. */
 template <class F, fopt_format format> __device__ __forceinline__ uint32_t lane_bytes(uint32_t lane)
 {
     return lane * (F::striped ? 16 : tile_bytes<format>() / FOPT_I_WARP);
 }
 
-/* What is the same for all tiles of a tensor, in registers. */
+/* A tensor, as a warp keeps it in registers for all the tiles that it takes. */
 struct tensor_now {
     uint32_t index;                      /* of its record */
     const char *grad;                    /* where the lane's elements of the first tile are */
@@ -52,7 +52,7 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
            g->value.state_format[FOPT_FIRST_MOMENT] == F::state &&
            g->value.state_format[FOPT_SECOND_MOMENT] == F::state &&
            (c.ends.sign | c.ends.coupled | c.first.from_new | c.second.from_new) == 0 &&
-           c.root_scale < MIDDLE_LARGEST_EPS && c.eps < MIDDLE_LARGEST_EPS && c.eps > MIDDLE_LEAST_EPS;
+           c.root_scale < MIDDLE_LARGEST_COEF && c.eps < MIDDLE_LARGEST_COEF && c.eps > MIDDLE_LEAST_EPS;
 }
 
 template <class F>
@@ -112,7 +112,7 @@ template <class F, class T> __device__ __forceinline__ void store(T *at, T value
         *at = value;
 }
 
-/* A lane's eight elements, in f32 or bf16. */
+/* A lane's eight elements, as they are stored in f32 or bf16. */
 template <class F, fopt_format format> struct raw8 {
     static constexpr uint32_t second = F::striped ? tile_bytes<format>() / 2 : 16;
     uint4 a, b; /* b: f32 */
@@ -163,7 +163,7 @@ __device__ __forceinline__ uint32_t mend_nan(uint32_t pair)
     return pair;
 }
 
-/* Asks for NaN once: it is the largest that a signed half can be. */
+/* Rounds, and asks for NaN once: it is the largest that a signed half can be. */
 template <class F> __device__ __forceinline__ raw8<F, FOPT_BF16> raw_of_bf16(const float *x)
 {
     raw8<F, FOPT_BF16> raw;
@@ -176,7 +176,7 @@ template <class F> __device__ __forceinline__ raw8<F, FOPT_BF16> raw_of_bf16(con
 
 /* ---- the element ---------------------------------------------------------------------------------------------- */
 
-/* The new moments of a lane. Neither is made +0 where it is -0, nor 0 where it is subnormal. */
+/* Computes a lane's new moments. A -0 is not made +0 yet, nor is a subnormal number made 0. */
 __device__ __forceinline__ void next_moments(const tensor_now &t, const float *g, float *m, float *v)
 {
 #pragma unroll
@@ -208,7 +208,8 @@ __device__ __forceinline__ void step_params(const tensor_now &t, const raw8<F, F
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
-/* The bits of floats that are not negative are ordered as the floats are; any other number's are larger. */
+/* Returns the largest, in bits. Those of floats that are not negative are ordered as the floats are; any other number's
+ * are larger. */
 __device__ __forceinline__ uint32_t most_of(const float *x)
 {
     uint32_t u[8];
@@ -218,6 +219,7 @@ __device__ __forceinline__ uint32_t most_of(const float *x)
     return max3(max3(u[0], u[1], u[2]), max3(u[3], u[4], u[5]), max(u[6], u[7]));
 }
 
+/* Returns the least of numbers that are not negative, in bits. */
 __device__ __forceinline__ uint32_t least_of(const float *x)
 {
     uint32_t u[8];
@@ -227,7 +229,7 @@ __device__ __forceinline__ uint32_t least_of(const float *x)
     return min3(min3(u[0], u[1], u[2]), min3(u[3], u[4], u[5]), min(u[6], u[7]));
 }
 
-/* The same less 1, without the zeros. */
+/* Returns the least magnitude but 0, less 1, in bits; `least` if that is less. */
 __device__ __forceinline__ uint32_t least_positive(const float *x, uint32_t least)
 {
 #pragma unroll
@@ -236,14 +238,14 @@ __device__ __forceinline__ uint32_t least_positive(const float *x, uint32_t leas
     return least;
 }
 
-/* NaN if one is. */
+/* Returns NaN if one is. */
 __device__ __forceinline__ float most_magnitude(const float *x)
 {
     return max_or_nan(max_or_nan(max_or_nan(fabsf(x[0]), fabsf(x[1])), max_or_nan(fabsf(x[2]), fabsf(x[3]))),
                       max_or_nan(max_or_nan(fabsf(x[4]), fabsf(x[5])), max_or_nan(fabsf(x[6]), fabsf(x[7]))));
 }
 
-/* Without those that are NaN. */
+/* Passes over NaN. */
 __device__ __forceinline__ float least_magnitude(const float *x)
 {
     return fminf(fminf(fminf(fabsf(x[0]), fabsf(x[1])), fminf(fabsf(x[2]), fabsf(x[3]))),
