@@ -4,7 +4,8 @@
 template <class F, unsigned warps>
 __device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uint32_t count, const uint32_t *bins)
 {
-    const uint32_t lane = threadIdx.x % 32, rows = share_tables<warps>(bins);
+    const q8_shared shared = share_tables<warps>(bins);
+    const uint32_t lane = threadIdx.x % 32;
     uint32_t tile = blockIdx.x * warps + threadIdx.x / 32;
     if (tile >= count)
         return;
@@ -19,10 +20,10 @@ __device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uin
         if (own < t.fast_tiles) {
             fetched<F> f;
             f.fetch(t, own);
-            done = step_fast<F>(t, rows, own, lane, f);
+            done = step_fast<F>(shared, t, own, lane, f);
         }
         if (!done) {
-            step_quantized(tables, t.index, own, lane);
+            step_quantized(shared, tables, t.index, own, lane);
             t.index = ~0u; /* looked up again, rather than kept during all that */
         }
         if (next >= count)

@@ -7,7 +7,8 @@ template <class F>
 static __global__ void __launch_bounds__(WARPS * 32, 1)
     step_bins_prefetch(const fopt_i_cuda_tables tables, uint32_t count, const uint32_t *bins)
 {
-    const uint32_t lane = threadIdx.x % 32, rows = share_tables<WARPS>(bins);
+    const q8_shared shared = share_tables<WARPS>(bins);
+    const uint32_t lane = threadIdx.x % 32;
     uint32_t tile = blockIdx.x * WARPS + threadIdx.x / 32;
     if (tile >= count)
         return;
@@ -23,9 +24,9 @@ static __global__ void __launch_bounds__(WARPS * 32, 1)
         fetched<F> g;
         if (follows)
             g.fetch(t, next - t.begin);
-        const bool done = ready && step_fast<F>(t, rows, own, lane, f);
+        const bool done = ready && step_fast<F>(shared, t, own, lane, f);
         if (!done)
-            step_quantized(tables, t.index, own, lane);
+            step_quantized(shared, tables, t.index, own, lane);
         if (next >= count)
             return;
         tile = next;

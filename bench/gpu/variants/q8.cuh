@@ -23,10 +23,10 @@ struct q8_tables {
     uint32_t bins[2][BINS];
 };
 
-/* The shared memory of a block, in bytes. A GPU's shared memory begins with what the system keeps, of a KiB or so, so
- * that the rows are at 64 KiB; the emulator's may begin anywhere. */
+/* The shared memory of a block, in bytes. A GPU's begins at 0, or after a KiB that the system keeps, so that the rows
+ * are at 64 KiB; the emulator's may begin anywhere. */
 #ifdef __CUDACC__
-enum { Q8_SHARED_BYTES = 2 * 65536 - 1024 };
+enum { Q8_SHARED_BYTES = 2 * 65536 };
 #else
 enum { Q8_SHARED_BYTES = 3 * 65536 };
 #endif
@@ -41,27 +41,28 @@ __device__ __forceinline__ uint32_t rows_address()
     return rows;
 }
 
-/* Fills both, and returns the address of the lane's own first value. */
-template <unsigned warps> __device__ __forceinline__ uint32_t share_tables(const uint32_t *bins)
+/* Both, as a lane sees them. */
+struct q8_shared {
+    const q8_tables *tables;
+    uint32_t rows; /* the address of the lane's own first value */
+};
+
+/* Fills both. */
+template <unsigned warps> __device__ __forceinline__ q8_shared share_tables(const uint32_t *bins)
 {
-    q8_tables &tables = *(q8_tables *)dynamic_shared;
+    q8_tables *const tables = (q8_tables *)dynamic_shared;
     const uint32_t rows = rows_address();
     float *const value = (float *)(dynamic_shared + (rows - shared_address(dynamic_shared)));
-    for (uint32_t i = threadIdx.x; i < sizeof tables.maps / sizeof(float); i += warps * 32)
-        ((float *)&tables.maps)[i] = ((const float *)&fopt_i_q8_literals)[i];
+    for (uint32_t i = threadIdx.x; i < sizeof tables->maps / sizeof(float); i += warps * 32)
+        ((float *)&tables->maps)[i] = ((const float *)&fopt_i_q8_literals)[i];
     for (uint32_t i = threadIdx.x; i < 2 * BINS; i += warps * 32)
-        ((uint32_t *)tables.bins)[i] = bins[i];
+        ((uint32_t *)tables->bins)[i] = bins[i];
     for (uint32_t i = threadIdx.x; i < sizeof(q8_rows) / sizeof(float); i += warps * 32) {
         const uint32_t code = i / 64;
         value[i] = i / 32 % 2 ? fopt_i_q8_literals.without_sign.value[code] : fopt_i_q8_literals.with_sign.value[code];
     }
     __syncthreads();
-    return rows + threadIdx.x % 32 * (uint32_t)sizeof(float);
-}
-
-__device__ __forceinline__ const q8_tables &shared_tables()
-{
-    return *(const q8_tables *)dynamic_shared;
+    return {tables, rows + threadIdx.x % 32 * (uint32_t)sizeof(float)};
 }
 
 /* ---- codes ---------------------------------------------------------------------------------------------------- */
@@ -83,10 +84,10 @@ template <uint32_t map> __device__ __forceinline__ void decode_codes(uint2 raw, 
 }
 
 /* Adds its bin to the bits of y, which is 0 or from 2^-30 to a little above 1. */
-template <uint32_t map> __device__ __forceinline__ uint32_t binned(float y)
+template <uint32_t map> __device__ __forceinline__ uint32_t binned(const q8_tables *tables, float y)
 {
     const uint32_t bits = fopt_i_bits(y);
-    return bits + *(const uint32_t *)((const char *)shared_tables().bins[map] + (bits >> 14 & 4 * (BINS - 1)));
+    return bits + *(const uint32_t *)((const char *)tables->bins[map] + (bits >> 14 & 4 * (BINS - 1)));
 }
 
 /* Returns two codes with a sign, one in each half: 127 more or less by the magnitude. An upper half from a bin is twice
@@ -108,12 +109,12 @@ __device__ __forceinline__ uint32_t unsigned_codes(const uint32_t *w)
     return permute<0x5410>(permute<0x0062>(w[0], w[1]), permute<0x0062>(w[2], w[3]));
 }
 
-template <uint32_t map> __device__ __forceinline__ uint2 encode(const float *y, const float *x)
+template <uint32_t map> __device__ __forceinline__ uint2 encode(const q8_tables *tables, const float *y, const float *x)
 {
     uint32_t w[8];
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
-        w[i] = binned<map>(y[i]);
+        w[i] = binned<map>(tables, y[i]);
     return map == WITH_SIGN ? make_uint2(signed_codes(w, x), signed_codes(w + 4, x + 4))
                             : make_uint2(unsigned_codes(w), unsigned_codes(w + 4));
 }
@@ -158,12 +159,12 @@ __device__ __forceinline__ bool can_be_encoded(uint32_t first_bits, uint32_t sec
 }
 
 template <class F>
-__device__ __forceinline__ void put_codes(const tensor_now &t, uint32_t own, uint32_t lane, const float *m,
-                                          const float *v, const float *y, const float *z, float first_absmax,
-                                          float second_absmax)
+__device__ __forceinline__ void put_codes(const q8_tables *tables, const tensor_now &t, uint32_t own, uint32_t lane,
+                                          const float *m, const float *v, const float *y, const float *z,
+                                          float first_absmax, float second_absmax)
 {
-    store<F>((uint2 *)(t.first + (uint64_t)own * FOPT_I_TILE), encode<WITH_SIGN>(y, m));
-    store<F>((uint2 *)(t.second + (uint64_t)own * FOPT_I_TILE), encode<WITHOUT_SIGN>(z, v));
+    store<F>((uint2 *)(t.first + (uint64_t)own * FOPT_I_TILE), encode<WITH_SIGN>(tables, y, m));
+    store<F>((uint2 *)(t.second + (uint64_t)own * FOPT_I_TILE), encode<WITHOUT_SIGN>(tables, z, v));
     if (lane == 0) {
         store<F>(t.first_absmax + own, first_absmax);
         store<F>(t.second_absmax + own, second_absmax);
@@ -172,13 +173,13 @@ __device__ __forceinline__ void put_codes(const tensor_now &t, uint32_t own, uin
 
 /* Returns false, and has stored nothing, if the tile must go the general way. */
 template <class F>
-__device__ __forceinline__ bool step_fast(const tensor_now &t, uint32_t rows, uint32_t own, uint32_t lane,
+__device__ __forceinline__ bool step_fast(const q8_shared &shared, const tensor_now &t, uint32_t own, uint32_t lane,
                                           const fetched<F> &f)
 {
     float g[8], m[8], v[8], y[8], z[8];
     f.grad.decode(g);
-    decode_codes<WITH_SIGN>(f.first, rows, f.first_absmax, m);
-    decode_codes<WITHOUT_SIGN>(f.second, rows, f.second_absmax, v);
+    decode_codes<WITH_SIGN>(f.first, shared.rows, f.first_absmax, m);
+    decode_codes<WITHOUT_SIGN>(f.second, shared.rows, f.second_absmax, v);
     next_moments(t, g, m, v);
     const uint32_t first_bits = warp_max(fopt_i_bits(most_magnitude(m))), second_bits = warp_max(most_of(v));
     const float first_absmax = fopt_i_float(first_bits), second_absmax = fopt_i_float(second_bits);
@@ -192,15 +193,15 @@ __device__ __forceinline__ bool step_fast(const tensor_now &t, uint32_t rows, ui
     if (!can_be_encoded(first_bits, second_bits, y, z))
         return false;
     __syncwarp(); /* all have read the old absmax */
-    put_codes<F>(t, own, lane, m, v, y, z, first_absmax, second_absmax);
+    put_codes<F>(shared.tables, t, own, lane, m, v, y, z, first_absmax, second_absmax);
     step_params<F>(t, f.param, m, v, t.param + (uint64_t)own * tile_bytes<F::param>());
     return true;
 }
 
-__device__ __forceinline__ void step_quantized(const fopt_i_cuda_tables &tables, uint32_t index, uint32_t own,
-                                               uint32_t lane)
+__device__ __forceinline__ void step_quantized(const q8_shared &shared, const fopt_i_cuda_tables &tables,
+                                               uint32_t index, uint32_t own, uint32_t lane)
 {
-    step_general<adam_quantized>(tables, index, own, &shared_tables().maps, lane);
+    step_general<adam_quantized>(tables, index, own, &shared.tables->maps, lane);
 }
 
 #endif
