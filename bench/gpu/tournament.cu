@@ -93,8 +93,9 @@ static void check(cudaError_t error, const char *call)
 enum { MOST_TENSORS = 13, ARRAYS = 4, STEP = 1 /* where roots count most */ };
 
 struct arena {
-    uint64_t array_bytes, evicted_bytes;
+    uint64_t array_bytes, evicted_bytes, copied_bytes;
     unsigned char *array[ARRAYS]; /* by role, end to end */
+    unsigned char *copy;          /* of the beginning of the arrays */
     float4 *others;               /* to evict with */
     uint32_t *bins;
     unsigned long long *sums;
@@ -110,13 +111,14 @@ struct arena {
         return (T *)memory;
     }
 
-    explicit arena(uint64_t elements)
+    arena(uint64_t elements, uint64_t bytes_to_copy) : copied_bytes(bytes_to_copy)
     {
         const uint64_t tiles = elements / FOPT_I_TILE;
         array_bytes = elements * 4 + (tiles * 4 + 4095) / 4096 * 4096;
         unsigned char *all = allocate<unsigned char>(ARRAYS * array_bytes);
         for (int k = 0; k < ARRAYS; k++)
             array[k] = all + (uint64_t)k * array_bytes;
+        copy = allocate<unsigned char>(copied_bytes);
         evicted_bytes = std::min<uint64_t>((uint64_t)128 << 20, 32 * elements);
         others = allocate<float4>(evicted_bytes);
         sums = allocate<unsigned long long>(ARRAYS * sizeof *sums);
@@ -330,15 +332,14 @@ struct stopwatch {
     }
 };
 
-/* Times all in turns that rotate, and after them a copy of `bytes` from parameters and gradients to the state; returns
- * the copy's times. What it has overwritten is filled anew. */
-static std::vector<double> time_all(arena &a, std::vector<entry> &entries, uint64_t elements, int rounds, size_t bytes)
+/* Times all in turns that rotate, and after each round a copy of as many bytes; returns the copy's times. */
+static std::vector<double> time_all(arena &a, std::vector<entry> &entries, uint64_t elements, int rounds)
 {
     const int warm_up = 2;
     const stopwatch watch;
     std::vector<double> copies;
+    set_up(a, entries[0].v, data_sets[0], elements);
     for (int round = 0; round < rounds + warm_up; round++) {
-        set_up(a, entries[0].v, data_sets[0], elements);
         for (size_t turn = 0; turn < entries.size(); turn++) {
             const size_t who = (turn + (size_t)round) % entries.size();
             if (entries[who].out)
@@ -350,7 +351,7 @@ static std::vector<double> time_all(arena &a, std::vector<entry> &entries, uint6
         }
         now(NOBODY);
         const double ms = watch.ms(
-            a, [&] { return cudaMemcpyAsync(a.array[FIRST], a.array[PARAM], bytes, cudaMemcpyDeviceToDevice, NULL); });
+            a, [&] { return cudaMemcpyAsync(a.copy, a.array[0], a.copied_bytes, cudaMemcpyDeviceToDevice, NULL); });
         if (round >= warm_up)
             copies.push_back(ms);
     }
@@ -401,17 +402,16 @@ static void print(const entry &e, const char *bits, uint64_t elements, double co
 /* Does all that the process of one format is for. */
 static void race(std::vector<entry> &entries, uint64_t elements, int rounds)
 {
-    arena a(elements);
+    const double moved = moved_by(entries[0].v); /* by a copy, half of it is read and half is written */
+    arena a(elements, (uint64_t)(moved / 2 * (double)elements) / 256 * 256);
     for (size_t i = 0; i < entries.size(); i++) {
         now((int)i);
         if (!entries[i].out)
             prepare(entries[i]);
     }
     compare_all(a, entries, elements);
-    const double moved = moved_by(entries[0].v);
-    const uint64_t bytes = (uint64_t)std::min(moved / 2 * (double)elements, 8.0 * (double)elements) / 256 * 256;
-    const std::vector<double> copies = time_all(a, entries, elements, rounds, bytes);
-    const double copy = 2e-6 * (double)bytes / quantile(copies, 0.5);
+    const std::vector<double> copies = time_all(a, entries, elements, rounds);
+    const double copy = 2e-6 * (double)a.copied_bytes / quantile(copies, 0.5);
     printf("%s %llu elements, %.2f bytes each, %d rounds: copy %.0f GB/s\n", formats_of(entries[0].v).c_str(),
            (unsigned long long)elements, moved, rounds, copy);
     for (const entry &e : entries)
@@ -426,7 +426,7 @@ static void race(std::vector<entry> &entries, uint64_t elements, int rounds)
 /* Launches each once, in this process. */
 static void launch_once(std::vector<entry> &entries, uint64_t elements)
 {
-    arena a(elements);
+    arena a(elements, 256);
     for (size_t i = 0; i < entries.size(); i++) {
         entry &e = entries[i];
         if (!e.out)
