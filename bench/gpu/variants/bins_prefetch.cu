@@ -46,7 +46,7 @@ template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables, c
     return launch_blocks(step_bins_prefetch<F>, WARPS, 1, 1, Q8_SHARED_BYTES, tables, bins);
 }
 
-/* In f32 it would spill. */
+/* No such kernel takes f32: it would spill. */
 const variant bins_prefetch_bf16_q8 = {"bins-prefetch", FOPT_BF16,       FOPT_BF16,
                                        FOPT_Q8,         launch<bf16_q8>, (const void *)step_bins_prefetch<bf16_q8>,
                                        WARPS,           Q8_SHARED_BYTES};

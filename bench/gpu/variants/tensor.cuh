@@ -1,7 +1,7 @@
 /*
- * What the fast variants share. They take a whole tile of aligned arrays whose formats are known when they are
- * compiled, if Adam's usual options are on and the tile's moments are in the middle of float's range (middle.cuh), or
- * 0. Any other tile goes element by element, as the library takes partial ones.
+ * The parts that the fast variants share. These take a whole tile of aligned arrays whose formats are known when they
+ * are compiled, if Adam's usual options are on and the tile's moments are in the middle of float's range (middle.cuh),
+ * or 0. Any other tile goes element by element, as the library takes partial ones.
  */
 #ifndef FUSEDOPT_GPU_TENSOR_CUH
 #define FUSEDOPT_GPU_TENSOR_CUH
