@@ -262,7 +262,7 @@ Test(device_sizes, far_shards)
     expect_ok(fopt_group_init(&group, sizeof group, FOPT_ADAMW));
     group.state_format[FOPT_SECOND_MOMENT] = FOPT_BF16;
     for (size_t i = 0; i < LENGTH(firsts); i++)
-        shapes[i] = (shape){.count = 3 * TILE + 5, .global_id = 1, .first_element = firsts[i], .param_shift = i % 2};
+        shapes[i] = (shape){.count = 3 * TILE + 5, .global_id = 1 + i % 2, .first_element = firsts[i], .param_shift = i % 2};
     now_running("far shards");
     twins *t = twins_new(&group, 1, shapes, LENGTH(shapes), 1, 1);
     for (int64_t step = 1; step <= STEPS; step++)

@@ -90,7 +90,7 @@ static void check(cudaError_t error, const char *call)
 
 /* ---- memory --------------------------------------------------------------------------------------------------- */
 
-enum { MOST_TENSORS = 13, ARRAYS = 4, STEP = 1 /* where roots count most */ };
+enum { MOST_TENSORS = 13, ARRAYS = 4, SEED = 5, STEP = 1 /* where roots count most */ };
 
 struct arena {
     uint64_t array_bytes, evicted_bytes, copied_bytes;
@@ -129,8 +129,8 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
+        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_STATE_KINDS * sizeof(uint64_t));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
-        tables.seed = 5;
     }
     ~arena()
     {
@@ -208,6 +208,14 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
         CHECK(cudaMemcpy(a.tables.coefs + k, &coef, sizeof coef, cudaMemcpyHostToDevice));
 }
 
+static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
+{
+    std::vector<uint64_t> keys(records.size() * FOPT_STATE_KINDS);
+    for (size_t k = 0; k < records.size(); k++)
+        fopt_i_step_keys(SEED, records[k].id, records[k].step, &keys[FOPT_STATE_KINDS * k]);
+    CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
+}
+
 static void put_tiles(arena &a, std::vector<fopt_i_record> &records)
 {
     std::vector<uint32_t> tiles;
@@ -240,6 +248,7 @@ static void set_up(arena &a, const variant *v, const data_set &set, uint64_t ele
     std::vector<fopt_i_record> records = records_of(a, v, set, elements);
     put_group(a, v, set, records.size());
     put_tiles(a, records);
+    put_keys(a, records);
     fill_arrays(v, set, records);
 }
 
