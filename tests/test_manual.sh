@@ -1,37 +1,82 @@
 #!/usr/bin/env bash
-# The reference manual: Doxygen has no complaint, and every name of the header is described in it.
-# Argument: the project's folder.
+# The manuals. The program's page: it has every command and option that the program tells of, and man(7) has no complaint.
+# The reference manual: Doxygen has none either, and every name of the header is described in it.
+# Arguments: the project's folder, the program, or "none". Prints TAP.
 set -u
+program=$2
 cd "$1" || exit 1
-if ! command -v doxygen >/dev/null; then
-    echo "ok 1 - the manual # SKIP doxygen is not installed"
-    echo "1..1"
-    exit 0
-fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+number=0
 failed=0
 
-report() { # number, text, the problems
-    if [ -z "$3" ]; then
-        echo "ok $1 - $2"
+report() { # text, the problems
+    number=$((number + 1))
+    if [ -z "$2" ]; then
+        echo "ok $number - $1"
     else
-        echo "not ok $1 - $2"
-        sed 's/^/# /' <<<"$3"
+        echo "not ok $number - $1"
+        sed 's/^/# /' <<<"$2"
         failed=1
     fi
 }
 
-output=$(FUSEDOPT_MANUAL=$work doxygen host/package/Doxyfile 2>&1) || output="${output:-doxygen failed}"
-report 1 "the manual is built without a warning" "$output"
+skip() { # text, reason
+    number=$((number + 1))
+    echo "ok $number - $1 # SKIP $2"
+}
 
-# As the compiler sees it, so that nothing hangs on how Doxygen reads the header.
-names=$({
-    gcc -E -P -x c include/fusedopt.h | grep -oE '\bfopt_[a-z_0-9]+ *\(|\bFOPT_[A-Z0-9_]+'
-    gcc -E -dM -x c include/fusedopt.h | grep -oE '#define FOPT_[A-Z0-9_]+' | sed 's/#define //; /^FOPT_API$/d'
-} | tr -d '( ' | sort -u)
-report 2 "it has every function, constant and macro" "$(while read -r name; do
-    grep -rqF ">$name" "$work/html" || echo "$name"
-done <<<"${names:-gcc, which did not preprocess the header}")"
-echo "1..2"
+# ---- the program's page ----
+
+# absent WORDS...: those that the page does not have, as it is shown.
+absent() {
+    local word
+    for word in "$@"; do
+        tr -s ' \n' ' ' <"$work/shown" | grep -qF -e "$word" || echo "$word"
+    done
+}
+
+if [ "$program" = none ]; then
+    skip "the program's page" "the program is not built"
+else
+    page=$work/fusedopt.1
+    report "the program's page is written" "$(sh host/package/man.sh "$program" "$page" 2>&1 || echo "it fails")"
+    mapfile -t commands < <("$program" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p')
+    options=()
+    for command in "${commands[@]}"; do
+        mapfile -t -O ${#options[@]} options < <("$program" "$command" --help | grep -oE '^ +--[a-z-]+( [A-Z]+)?' |
+            sed 's/^ *//')
+    done
+    # Without groff the page is read as it is written, which is enough to see that nothing is left out.
+    shown() { sed 's/\\-/-/g; s/\\f[BR]//g' "$page"; }
+    if command -v groff >/dev/null; then
+        report "groff has no complaint" "$(groff -man -ww -z "$page" 2>&1)"
+        shown() { groff -man -Tascii -P-cbou -rLL=200n "$page"; }
+    else
+        skip "groff has no complaint" "groff is not installed"
+    fi
+    shown >"$work/shown"
+    report "it has every command and option" "$([ ${#commands[@]} -gt 2 ] && [ ${#options[@]} -gt 10 ] || echo "few: \
+${commands[*]} ${options[*]}"; absent "${commands[@]/#/fusedopt }" "${options[@]}")"
+    report "a program that fails is an error" "$(sh host/package/man.sh false "$work/none" 2>&1 && echo "it is none")"
+fi
+
+# ---- the reference manual ----
+
+if ! command -v doxygen >/dev/null; then
+    skip "the reference manual" "doxygen is not installed"
+else
+    output=$(FUSEDOPT_MANUAL=$work doxygen host/package/Doxyfile 2>&1) || output="${output:-doxygen failed}"
+    report "the reference manual is built without a warning" "$output"
+
+    # As the compiler sees it, so that nothing hangs on how Doxygen reads the header.
+    names=$({
+        gcc -E -P -x c include/fusedopt.h | grep -oE '\bfopt_[a-z_0-9]+ *\(|\bFOPT_[A-Z0-9_]+'
+        gcc -E -dM -x c include/fusedopt.h | grep -oE '#define FOPT_[A-Z0-9_]+' | sed 's/#define //; /^FOPT_API$/d'
+    } | tr -d '( ' | sort -u)
+    report "it has every function, constant and macro" "$(while read -r name; do
+        grep -rqF ">$name" "$work/html" || echo "$name"
+    done <<<"${names:-gcc, which did not preprocess the header}")"
+fi
+echo "1..$number"
 exit $failed

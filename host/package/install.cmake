@@ -1,5 +1,5 @@
-# `cmake --install`: the header, both libraries, and what CMake and pkg-config need to find them. The installed tree may
-# be moved.
+# `cmake --install`: the header, both libraries, what CMake and pkg-config need to find them, the license, and the program
+# with its manual page. The installed tree may be moved.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -34,3 +34,29 @@ write_basic_package_version_file(fusedopt-config-version.cmake COMPATIBILITY Sam
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt-config.cmake ${PROJECT_BINARY_DIR}/fusedopt-config-version.cmake
   DESTINATION ${package_dir})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# ---- the program ----
+
+# Optional: whoever builds the library alone in a tree that could build more installs that.
+if(TARGET fusedopt_program)
+  if(TARGET CUDA::cublas)
+    # Where cuBLAS is: CMake leaves out folders where nvcc's linker looks; the loader may not look there.
+    set_target_properties(fusedopt_program PROPERTIES INSTALL_RPATH "${CUDAToolkit_LIBRARY_DIR}")
+  endif()
+  install(TARGETS fusedopt_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)
+  if(NOT CMAKE_CROSSCOMPILING)
+    set(man_page ${PROJECT_BINARY_DIR}/fusedopt.1)
+    set(man_sources ${PROJECT_SOURCE_DIR}/host/package/man.sh ${PROJECT_SOURCE_DIR}/host/package/man.awk)
+    add_custom_command(OUTPUT ${man_page}
+      COMMAND sh ${PROJECT_SOURCE_DIR}/host/package/man.sh $<TARGET_FILE:fusedopt_program> ${man_page}
+      DEPENDS fusedopt_program ${man_sources} COMMENT "Writing the manual page fusedopt.1" VERBATIM)
+    add_custom_target(fusedopt_man ALL DEPENDS ${man_page})
+    install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 OPTIONAL)
+  endif()
+endif()
+
+# ---- the loader ----
+
+install(CODE "set(libdir \"${CMAKE_INSTALL_LIBDIR}\")")
+install(SCRIPT host/package/loader.cmake)
