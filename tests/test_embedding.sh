@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The header and the README's example as an engine would use them: each language and compiler, both libraries; by a line
-# of cc, installed and moved elsewhere with find_package and pkg-config, and by add_subdirectory.
-# Arguments: the project's folder, its build folder, the static library, the shared library, the folder of CUDA's
-# headers and that of its libraries ("none" without CUDA), what the static library needs to be linked with.
+# The header and the README's example as an engine would use them: each language and compiler, both libraries; by the
+# README's own lines, installed and moved elsewhere with find_package and pkg-config, and by add_subdirectory.
+# Arguments: the project's folder, its build folder, the static library, the shared library, CUDA's compiler, the folder
+# of its headers and that of its libraries ("none" without CUDA), what the static library needs to be linked with.
 set -u
-project=$1 build=$2 static=$3 shared=$4 cuda_include=$5 cuda_lib=$6 number=0 failed=0
-needs=("${@:7}")
+project=$1 build=$2 static=$3 shared=$4 nvcc=$5 cuda_include=$6 cuda_lib=$7 number=0 failed=0
+needs=("${@:8}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$project/README.md" >"$work/example.c"
@@ -71,6 +71,15 @@ fi
         ! grep -rlF "$work" "$work/moved"
 } >"$work/log" 2>&1
 report $? "cmake --install"
+{
+    cmp "$project/LICENSE" "$work/moved/share/doc/fusedopt/LICENSE" &&
+        { [ ! -e "$build/fusedopt" ] || {
+            [ "$("$work/moved/bin/fusedopt" --version)" = "fusedopt $(cat "$work"/moved/lib*/pkgconfig/fusedopt.pc \
+                "$work"/moved/lib*/*/pkgconfig/fusedopt.pc 2>/dev/null | sed -n 's/^Version: //p')" ] &&
+                cmp "$build/fusedopt.1" "$work/moved/share/man/man1/fusedopt.1"
+        }; }
+} >"$work/log" 2>&1
+report $? "it has the license, the program and its manual page"
 config=$(dirname "$(find "$work/moved" -name fusedopt-config.cmake)")
 libdir=$(dirname "$(find "$work/moved" -name libfusedopt.a)")
 export PKG_CONFIG_PATH=$libdir/pkgconfig
@@ -101,14 +110,14 @@ target_link_libraries(${library}_$standard PRIVATE fusedopt::$library)"
 
 with_pkgconfig() { # compiler, source, standard
     local flags
-    read -ra flags < <(pkg-config --cflags --libs fusedopt)
+    eval "flags=($(pkg-config --cflags --libs fusedopt))" # it quotes as for a shell
     example "$3, pkg-config" "$1" "$2" "$3" "${flags[@]}" "-Wl,-rpath,$libdir"
     if [[ " ${needs[*]}" == *libomp* ]]; then
         skip "$1 $3, pkg-config --static" "libomp has no static library"
         return
     fi
     # The linker warns of dlopen() in a static program.
-    read -ra flags < <(pkg-config --static --cflags --libs fusedopt)
+    eval "flags=($(pkg-config --static --cflags --libs fusedopt))"
     example "$3 -static, pkg-config --static" "$1" "$2" "$3" -static "${flags[@]}"
 }
 
@@ -134,6 +143,96 @@ for compiler in gcc clang g++ clang++; do
     find_package $language $compiler example.$source "${standards[@]}"
 done
 
+# ---- the loader's list of libraries ----
+
+# A loader that looks in the folder $work/there/lib*; its ldconfig tells, and makes the list when nothing is asked of it.
+mkdir "$work/loader"
+cat >"$work/loader/ldconfig" <<END
+#!/bin/sh
+[ \$# -gt 0 ] || echo made >>"$work/list"
+case "\$*" in *-v*) echo "${libdir/#"$work/moved"/"$work/there"}: (from a list)" ;; esac
+END
+chmod +x "$work/loader/ldconfig"
+installs() { # the prefix
+    rm -f "$work/list"
+    PATH=$work/loader:$PATH cmake --install "$build" --prefix "$1" >"$work/log" 2>&1
+}
+installs "$work/there" && [ -e "$work/list" ] && grep -q '^-- The loader finds the shared library in ' "$work/log"
+report $? "an installation where the loader looks tells it so"
+installs "$work/elsewhere" && [ ! -e "$work/list" ] &&
+    grep -q "^-- The loader does not find .*-Wl,-rpath,$work/elsewhere/lib" "$work/log"
+report $? "elsewhere it says what to link with"
+DESTDIR=$work/stage installs "$work/there" && [ ! -e "$work/list" ] && ! grep -q 'loader' "$work/log"
+report $? "a staged tree is left alone"
+
+# ---- the README's lines ----
+
+# Where they are run everything is called as it is there.
+mkdir -p "$work/line/build"
+ln -s "$project/include" "$work/line/include"
+ln -s "$(dirname "$static")" "$work/line/build/library"
+cp "$work/example.c" "$work/line"
+cat >"$work/line/engine.rs" <<'END'
+use std::os::raw::{c_int, c_void};
+use std::ptr;
+
+extern "C" {
+    fn fopt_create(config: *const c_void, groups: *const c_void, group_count: usize, tensors: *const c_void,
+                   tensor_count: usize, out: *mut *mut c_void) -> c_int;
+    fn fopt_step(optimizer: *mut c_void, options: *const c_void, stream: *mut c_void) -> c_int;
+    fn fopt_destroy(optimizer: *mut c_void);
+}
+
+fn main() {
+    let mut optimizer = ptr::null_mut();
+    unsafe {
+        let created = fopt_create(ptr::null(), ptr::null(), 0, ptr::null(), 0, &mut optimizer);
+        let stepped = fopt_step(optimizer, ptr::null(), ptr::null_mut());
+        fopt_destroy(optimizer);
+        println!("{} {}", created, stepped);
+    }
+}
+END
+# What a library with CUDA needs besides, as the README says it, with this machine's folder.
+besides=
+if [ "$nvcc" != none ]; then
+    besides=$(grep -oE -m 1 -e '-L/usr/local/cuda/lib64 -lcudart_static[^`]*' "$project/README.md" |
+        sed "s|/usr/local/cuda/lib64|'$cuda_lib'|")
+fi
+
+# line BEGINNING PRINTS BESIDES: runs the line of the README that begins so, with BESIDES at its end, and what it makes.
+line() {
+    local text
+    text=$(sed -n "s/^    \($1.*\)/\1/p" "$project/README.md" | head -n 1)
+    (cd "$work/line" && rm -f example engine && bash -euc "$text $3" && [ -n "$text" ] &&
+        [ "$(if [ -e example ]; then ./example; else ./engine; fi)" = "$2" ]) \
+        >"$work/log" 2>&1
+    report $? "the README's line: ${text:-$1}"
+}
+rustc=$(PATH=$PATH:$HOME/.cargo/bin command -v rustc)
+if [[ "${needs[*]}" == *libomp* ]]; then
+    skip "the README's lines" "the library is built with libomp, and they are for libgomp"
+else
+    line 'cc -Iinclude' "$expected" "$besides"
+    if [ "$nvcc" = none ]; then
+        skip "the README's line: nvcc" "CUDA's compiler is not used"
+    else
+        PATH=$(dirname "$nvcc"):$PATH line nvcc "$expected" ''
+    fi
+    if [ -z "$rustc" ]; then
+        skip "the README's line: rustc" "rustc is not installed"
+    else
+        PATH=$(dirname "$rustc"):$PATH line rustc '0 0' "$besides"
+    fi
+fi
+# Installed where compiler and loader look by themselves, and where they do not.
+C_INCLUDE_PATH=$work/moved/include LIBRARY_PATH=$libdir LD_LIBRARY_PATH=$libdir line 'cc example.c -l' "$expected" ''
+if [[ $libdir == *" "* ]]; then
+    skip "the README's line: pkg-config" "a shell cannot split what pkg-config says of a folder with a space"
+else
+    line 'cc example.c $(pkg-config' "$expected" ''
+fi
+
 # ---- in a project of the engine's ----
 
 # Settings that would change the library if it let them, and a look at all that it leaves in the parent.
@@ -145,11 +244,11 @@ set(BUILD_SHARED_LIBS ON)
 set(CMAKE_UNITY_BUILD ON)
 set(CMAKE_C_STANDARD 99)
 get_cmake_property(before VARIABLES)
-add_subdirectory($project fusedopt)
+add_subdirectory("$project" fusedopt)
 get_cmake_property(after VARIABLES)
 list(REMOVE_ITEM after \${before} before)
 list(FILTER after EXCLUDE REGEX "^(FUSEDOPT_|fusedopt_|OpenMP_|FIND_PACKAGE_MESSAGE_DETAILS_OpenMP)")
-get_property(targets DIRECTORY $project PROPERTY BUILDSYSTEM_TARGETS)
+get_property(targets DIRECTORY "$project" PROPERTY BUILDSYSTEM_TARGETS)
 list(FILTER targets EXCLUDE REGEX "^fusedopt")
 if(after OR targets)
   message(FATAL_ERROR "left behind: variables '\${after}', targets '\${targets}'")
