@@ -61,7 +61,7 @@ have_tools() {
 
 # What the library needs (the first two), the program and its plots can use; the tests can use more.
 build_packages=(build-essential cmake libjansson-dev libopenblas-dev gnuplot-nox)
-test_packages=(pkg-config libcriterion-dev doxygen python3 python3-numpy)
+test_packages=(pkg-config libcriterion-dev doxygen groff-base python3 python3-numpy)
 
 # build PRESET [TARGET]: configures and builds, on all cores.
 build() {
