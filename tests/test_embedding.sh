@@ -110,6 +110,10 @@ target_link_libraries(${library}_$standard PRIVATE fusedopt::$library)"
 
 with_pkgconfig() { # compiler, source, standard
     local flags
+    if ! command -v pkg-config >/dev/null; then
+        skip "$1 $3, pkg-config" "pkg-config is not installed"
+        return
+    fi
     eval "flags=($(pkg-config --cflags --libs fusedopt))" # it quotes as for a shell
     example "$3, pkg-config" "$1" "$2" "$3" "${flags[@]}" "-Wl,-rpath,$libdir"
     if [[ " ${needs[*]}" == *libomp* ]]; then
@@ -227,7 +231,9 @@ else
 fi
 # Installed where compiler and loader look by themselves, and where they do not.
 C_INCLUDE_PATH=$work/moved/include LIBRARY_PATH=$libdir LD_LIBRARY_PATH=$libdir line 'cc example.c -l' "$expected" ''
-if [[ $libdir == *" "* ]]; then
+if ! command -v pkg-config >/dev/null; then
+    skip "the README's line: pkg-config" "pkg-config is not installed"
+elif [[ $libdir == *" "* ]]; then
     skip "the README's line: pkg-config" "a shell cannot split what pkg-config says of a folder with a space"
 else
     line 'cc example.c $(pkg-config' "$expected" ''
