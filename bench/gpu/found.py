@@ -94,6 +94,16 @@ def race(step):
     return races, failed
 
 
+def count_exact(steps):
+    """The lines of `fusedopt_exact`, and how many results were wrong; None if it did not run to its end."""
+    if "exact" not in steps or steps["exact"].status not in (0, 1):
+        return None
+    lines = [re.fullmatch(r".*: (\d+) wrong of (\d+)", line) for line in steps["exact"].lines]
+    lines = [line for line in lines if line]
+    return {"wrong": sum(int(line[1]) for line in lines), "results": sum(int(line[2]) for line in lines),
+            "lines": [line[0] for line in lines]}
+
+
 def count_tests(steps):
     """Lines of TAP of the device tests, and those that are not ok. A program that died counts as one."""
     counts, bad = {"ok": 0, "not ok": 0, "skipped": 0}, []
@@ -176,6 +186,7 @@ def read(folder):
         "kernels": kernel_hashes(steps),
         "steps": [{"name": step.name, "status": step.status, "seconds": step.seconds, "clocks": step.clocks,
                    "last": step.last()[:200]} for step in steps.values()],
+        "exact": count_exact(steps),
         "verify": count_verified(folder),
         "tests": count_tests(steps),
         "sanitizers": count_sanitizers(steps),

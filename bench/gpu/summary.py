@@ -27,10 +27,12 @@ def steps(folder, all_):
     for step in bad[:14]:
         yield f"! {step['name']}: status {step['status']}, {step['seconds']} s: {step['last']}"
     for step in all_["steps"]:
-        if step["name"] in ("exact", "verify") and step["status"] == 0:
-            yield f"  {step['name']}: {step['last']}"
+        if step["name"] == "verify" and step["status"] == 0:
+            yield f"  verify: {step['last']}"
         if step["name"] in ("tournament-large", "bench-formats") and step["clocks"]:
             yield f"  {step['name']}: {step['clocks']}"
+    if all_["exact"]:
+        yield f"  exact: {all_['exact']['wrong']} wrong of {all_['exact']['results']}"
     for name in ("tests", "sanitizers"):
         counts = all_[name]
         yield f"  {name}: " + ", ".join(f"{count} {what}" for what, count in counts.items() if what != "bad")

@@ -169,8 +169,9 @@ def counter_rows(counters):
 
 
 def check_rows(gpu):
-    """The checks, and the steps that did not end well."""
-    verify, tests, sanitizers = gpu["verify"], gpu["tests"], gpu["sanitizers"]
+    """The checks, the first four of them in short; and the steps that did not end well."""
+    exact, verify, tests, sanitizers = gpu["exact"], gpu["verify"], gpu["tests"], gpu["sanitizers"]
+    yield "fusedopt_exact", f"{exact['wrong']:,} wrong of {exact['results']:,}" if exact else "did not run"
     yield "fusedopt verify", (f"{verify['cases']:,} cases, {verify['elements']:,} elements: {verify['differing_bits']:,} "
                               f"differing, at most {verify['worst_ulp']:.2f} ULP from the formulas")
     yield "device tests", f"{tests['ok']} passed, {tests['not ok']} failed, {tests['skipped']} skipped"
@@ -178,9 +179,7 @@ def check_rows(gpu):
     for line in tests["bad"] + sanitizers["bad"]:
         yield "failed", line.replace("|", "/")
     for step in gpu["steps"]:
-        if step["name"] == "exact" and step["status"] == 0:
-            yield "exact", step["last"]
-        elif step["status"] != 0 and not step["name"].startswith("test_") and "check-" not in step["name"]:
+        if step["status"] != 0 and not step["name"].startswith("test_") and "check-" not in step["name"]:
             yield step["name"], f"status {step['status']} after {step['seconds']} s: {step['last']}".replace("|", "/")
 
 
@@ -254,7 +253,7 @@ def section(machines):
             text += "\n" + table(SUMMARY_HEAD, summary(peers["rows"], changed))
         if gpu:
             text += "\n" + describe_changes(gpu, changed)
-            text += f"Checked there: {'; '.join(f'{check}: {result}' for check, result in list(check_rows(gpu))[:3])}.\n"
+            text += f"Checked there: {'; '.join(f'{check}: {result}' for check, result in list(check_rows(gpu))[:4])}.\n"
         text += f"\nAll of it: [bench/results/{name}.md](bench/results/{name}.md).\n"
     return text + "\n" + NOISY
 
