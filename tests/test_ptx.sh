@@ -69,6 +69,13 @@ else
     number=$((number + 1))
     echo "ok $number - the machine code in the library # SKIP it was not built for sm_90"
 fi
+mkdir "$work/elsewhere"
+cp -r "$project/kernels" "$project/include" "$work/elsewhere"
+sed -i '1i__global__ void another(float *x) { x[threadIdx.x] = sqrtf(x[threadIdx.x]); }' "$work/elsewhere/kernels/cuda/tables.cu"
+"$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -cubin "$work/elsewhere/kernels/cuda/tables.cu" -o "$work/kernel.cubin" || exit 1
+check "neither a folder nor another kernel changes a hash" \
+    "$(python3 -B "$project/bench/gpu/kernels.py" "$work/kernel.cubin" | grep -v '^another ' |
+        grep -vxFf <(awk '{ print $1, $NF }' "$work/registers.txt") || true)"
 check "no kernel spills" "$(awk '$3 + $4 + $5 > 0' "$work/registers.txt")"
 echo "1..$number"
 exit $failed

@@ -66,8 +66,8 @@ def describe_card(steps):
     return dict(zip(names, re.split(", *", text(steps, "card"))))
 
 
-def kernel_hashes(steps):
-    lines = steps["kernels"].lines if "kernels" in steps and steps["kernels"].status == 0 else []
+def kernel_hashes(steps, name):
+    lines = steps[name].lines if name in steps and steps[name].status == 0 else []
     return dict(line.rsplit(" ", 1) for line in lines)
 
 
@@ -183,7 +183,8 @@ def read(folder):
         "card": describe_card(steps),
         "nvcc": re.sub(r".*\bV", "", "".join(line for line in steps["nvcc"].lines if "release" in line))
         if "nvcc" in steps else "",
-        "kernels": kernel_hashes(steps),
+        "kernels": kernel_hashes(steps, "kernels"),
+        "tournament_kernels": kernel_hashes(steps, "tournament-kernels"),
         "steps": [{"name": step.name, "status": step.status, "seconds": step.seconds, "clocks": step.clocks,
                    "last": step.last()[:200]} for step in steps.values()],
         "exact": count_exact(steps),
