@@ -156,7 +156,7 @@ python3 -B "$tree/bench/results/render.py"
 check "its results are old then" row '^\| adam f32/f32/f32 \*old\* '
 check "in the tournament too" row '^\| f32/f32/f32 landed \*old\* '
 check "and in README.md" grep -q '^| adam f32/f32/f32 \*old\* ' "$tree/README.md"
-check "the page names the kernel" row '^\*old\*: these kernels have changed since: `step_tables<adam_plain>`'
+check "the page names the kernel" row '^\*old\*: kernels that have changed since: `step_tables<adam_plain>`'
 check "those of other kernels are not" row '^\| adam bf16/bf16/q8 \| 8,192 '
 
 # ---- with PyTorch; then where all goes wrong ----

@@ -68,7 +68,7 @@ def describe_card(steps):
 
 def kernel_hashes(steps, name):
     lines = steps[name].lines if name in steps and steps[name].status == 0 else []
-    return dict(line.rsplit(" ", 1) for line in lines)
+    return dict(line.split(" ") for line in lines if re.fullmatch(r"\S+ [0-9a-f]{12}", line))
 
 
 def race(step):

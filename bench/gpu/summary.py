@@ -79,14 +79,19 @@ def speed(folder, all_):
 
 def peers(folder, all_):
     """A case a line: each peer's time by ours."""
-    cases = []
-    for row in (found.read_json(folder, "peers.json") or {"rows": []})["rows"]:
+    measured = found.read_json(folder, "peers.json") or {}
+    lines = []
+    for row in measured.get("rows", []):
         if row["engine"] == "fusedopt":
-            cases.append(f"{row['rule']} {row['param_dtype']}/{row['state_format']} {row['shape_set']} {row['params']}: "
+            lines.append(f"{row['rule']} {row['param_dtype']}/{row['state_format']} {row['shape_set']} {row['params']}: "
                          f"{row['gb_per_s']:.0f} GB/s")
         else:
-            cases[-1] += f", {row['engine']} {row['time_by_ours']:.2f}"
-    return cases
+            lines[-1] += f", {row['engine']} {row['time_by_ours']:.2f}"
+    for case in measured.get("failed", []):
+        lines.append("! failed: " + " ".join(map(str, case.values())))
+    if measured.get("left_out"):
+        lines.append(f"! {len(measured['left_out'])} cases left out: no time")
+    return lines
 
 
 def main():

@@ -197,11 +197,13 @@ def gpu_page(gpu, changed):
 
 
 def describe_changes(gpu, changed):
+    """What `*old*` means on a page, if it is there."""
     if not changed:
         return ""
     here = re.search(r"^# nvcc V(\S+)", KERNELS.read_text(), re.MULTILINE)[1]
     compilers = f" (nvcc {gpu['nvcc']} there, {here} here)" if gpu["nvcc"] != here else ""
-    return f"*old*: these kernels have changed since{compilers}: " + ", ".join(f"`{name}`" for name in changed) + ".\n"
+    names = ", ".join(f"`{name}`" for name in changed[:8]) + (f" and {len(changed) - 8} more" if changed[8:] else "")
+    return f"*old*: kernels that have changed since{compilers}: {names}.\n"
 
 
 # ---- pages -------------------------------------------------------------------------------------------------------
