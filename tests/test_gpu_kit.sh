@@ -142,7 +142,7 @@ check "results are adopted" python3 -B "$tree/bench/results/adopt" "$out" rehear
 check "and rendered" python3 -B "$tree/bench/results/render.py" --check
 check "the page has the speed of formats" row '^\| adam bf16/bf16/q8 \| 8,192 \| 1 \| fusedopt '
 check "and of rules" row '^\| rmsprop f32/f32/f32 .*\| 8,192 \| 1 \| fusedopt '
-check "the checks" row '^\| fusedopt verify \| 1 cases, 162,948 elements: 0 differing'
+check "the checks" row '^\| fusedopt verify \| 0 of 162,948 differ, cases: 1, '
 check "that of roots and quotients too" row '^\| fusedopt_exact \| 0 wrong of [1-9]'
 check "the tournament" row '^\| bf16/bf16/q8 landed \| 8,192 '
 check "the counters" row '/q8 landed \| 0\.000 \| 0\.0 \| 1234 % '
@@ -155,6 +155,7 @@ check "a kernel that changes makes pages stale" bash -c '! python3 -B "$1/bench/
 python3 -B "$tree/bench/results/render.py"
 check "its results are old then" row '^\| adam f32/f32/f32 \*old\* '
 check "in the tournament too" row '^\| f32/f32/f32 landed \*old\* '
+check "and the checks" row '^\| fusedopt verify \*old\* '
 check "and in README.md" grep -q '^| adam f32/f32/f32 \*old\* ' "$tree/README.md"
 check "the page names the kernel" row '^\*old\*: kernels that have changed since: `step_tables<adam_plain>`'
 check "those of other kernels are not" row '^\| adam bf16/bf16/q8 \| 8,192 '

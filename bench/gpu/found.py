@@ -18,7 +18,9 @@ class Step:
         self.status, self.seconds, self.clocks = None, 0, ""
 
     def last(self):
-        return next((line.strip() for line in reversed(self.lines) if line.strip()), "")
+        """The last line that is not empty, without the folders of this machine."""
+        line = next((line.strip() for line in reversed(self.lines) if line.strip()), "")
+        return re.sub(r"(?<![\w.])/\S*/", "", line)
 
 
 def read_steps(folder):
@@ -197,17 +199,14 @@ def read(folder):
     }
 
 
-def sanitizer_cases(folder):
-    """Of the verified cases of Adam one with moments in q8, one in bf16, one in f32."""
-    rows = (read_json(folder, "verify.json") or {"rows": []})["rows"]
-    for formats in (("bf16", "bf16", "q8"), ("bf16", "bf16", "bf16"), ("f32", "f32", "f32")):
-        for row in rows:
-            if row["rule"].startswith("adam") and formats == (row["param_dtype"], row["grad_dtype"], row["state_format"]):
-                yield row["case"]
-                break
+def sanitizer_cases(steps):
+    """The numbers of cases of Adam that were verified: one with moments in q8, one in bf16, one in f32."""
+    lines = steps["verify"].lines if "verify" in steps else []
+    for formats in ("bf16/bf16/q8", "bf16/bf16/bf16", "f32/f32/f32"):
+        yield from [line.split()[0] for line in lines if re.match(rf" *\d+ adam.* {formats} ", line)][:1]
 
 
 if __name__ == "__main__":
     if sys.argv[2:] != ["cases"]:
         sys.exit("usage: found.py FOLDER cases")
-    print(*sanitizer_cases(sys.argv[1]), sep="\n")
+    print(*sanitizer_cases(read_steps(sys.argv[1])), sep="\n")

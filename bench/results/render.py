@@ -158,38 +158,46 @@ def race_rows(races, changed):
                        kernel["resources"], kernel["bits"])
 
 
-def counter_rows(counters):
+def counter_rows(counters, changed):
     for launch in counters:
         counts = launch["counts"]
         moved = [counts.get(f"dram__bytes_{way}.sum") for way in ("read", "write")]
-        yield (f"{launch['formats']} {launch['name']}" if launch["name"] else launch["kernel"].split("(")[0],
-               "" if None in moved else f"{sum(moved) / 1e9:.3f}",
+        mark = old("adam", launch["formats"].split("/")[-1], changed) if launch["name"] == "landed" else ""
+        name = f"{launch['formats']} {launch['name']}{mark}" if launch["name"] else launch["kernel"].split("(")[0]
+        yield (name, "" if None in moved else f"{sum(moved) / 1e9:.3f}",
                f"{counts['smsp__inst_executed.sum'] / 1e6:.1f}" if "smsp__inst_executed.sum" in counts else "",
                *(share(counts, key) for key in COUNTERS))
 
 
-def check_rows(gpu):
-    """The checks, the first four of them in short; and the steps that did not end well."""
+def short_checks(gpu, changed):
     exact, verify, tests, sanitizers = gpu["exact"], gpu["verify"], gpu["tests"], gpu["sanitizers"]
+    mark = " *old*" if changed else ""
     yield "fusedopt_exact", f"{exact['wrong']:,} wrong of {exact['results']:,}" if exact else "did not run"
-    yield "fusedopt verify", (f"{verify['cases']:,} cases, {verify['elements']:,} elements: {verify['differing_bits']:,} "
-                              f"differing, at most {verify['worst_ulp']:.2f} ULP from the formulas")
-    yield "device tests", f"{tests['ok']} passed, {tests['not ok']} failed, {tests['skipped']} skipped"
-    yield "compute-sanitizer", f"{sanitizers['clean']} runs clean, {sanitizers['not clean']} not"
-    for line in tests["bad"] + sanitizers["bad"]:
+    yield f"fusedopt verify{mark}", (f"{verify['differing_bits']:,} of {verify['elements']:,} differ, cases: "
+                                     f"{verify['cases']:,}, at most {verify['worst_ulp']:.2f} ULP from the formulas")
+    yield f"device tests{mark}", f"{tests['ok']} passed, {tests['not ok']} failed, {tests['skipped']} skipped"
+    yield f"compute-sanitizer{mark}", f"{sanitizers['clean']} runs clean, {sanitizers['not clean']} not"
+
+
+def check_rows(gpu, changed):
+    """The checks; what failed in them; and other parts of the run that did not end well."""
+    yield from short_checks(gpu, changed)
+    for line in gpu["tests"]["bad"] + gpu["sanitizers"]["bad"]:
         yield "failed", line.replace("|", "/")
     for step in gpu["steps"]:
-        if step["status"] != 0 and not step["name"].startswith("test_") and "check-" not in step["name"]:
+        told = step["name"].startswith("test_") or "check-" in step["name"]
+        tried_again = step["name"].startswith("counters-") and gpu["counters"]
+        if step["status"] != 0 and not told and not tried_again:
             yield step["name"], f"status {step['status']} after {step['seconds']} s: {step['last']}".replace("|", "/")
 
 
 def gpu_page(gpu, changed):
     clocks = (f"{step['name']}: {step['clocks']}" for step in gpu["steps"] if step["clocks"])
-    text = "\n## Checks\n\n" + table(("check", "result"), check_rows(gpu))
+    text = "\n## Checks\n\n" + table(("check", "result"), check_rows(gpu, changed))
     if gpu["tournament"]:
         text += "\n## Kernels in turns with a copy\n\n" + table(RACE_HEAD, race_rows(gpu["tournament"], changed))
     if gpu["counters"]:
-        text += "\nWhat `ncu` counted in one launch of each:\n\n" + table(COUNTER_HEAD, counter_rows(gpu["counters"]))
+        text += "\nWhat `ncu` counted in one launch of each:\n\n" + table(COUNTER_HEAD, counter_rows(gpu["counters"], changed))
     card = gpu["card"]
     text += f"\n## The card\n\n{card.get('name', 'unknown')}, driver {card.get('driver', 'unknown')}, nvcc {gpu['nvcc']}"
     text += f", {gpu['date']}. Before: SM {card.get('sm_clock', '?')}, memory {card.get('memory_clock', '?')}. Meanwhile:\n\n"
@@ -254,8 +262,8 @@ def section(machines):
         if peers:
             text += "\n" + table(SUMMARY_HEAD, summary(peers["rows"], changed))
         if gpu:
-            text += "\n" + describe_changes(gpu, changed)
-            text += f"Checked there: {'; '.join(f'{check}: {result}' for check, result in list(check_rows(gpu))[:4])}.\n"
+            checks = "; ".join(f"{check}: {result}" for check, result in short_checks(gpu, changed))
+            text += f"\nChecked there: {checks}.\n" + ("\n" if changed else "") + describe_changes(gpu, changed)
         text += f"\nAll of it: [bench/results/{name}.md](bench/results/{name}.md).\n"
     return text + "\n" + NOISY
 
