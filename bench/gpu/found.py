@@ -18,13 +18,13 @@ class Step:
         self.status, self.seconds, self.clocks = None, 0, ""
 
     def last(self):
-        """The last line that is not empty, without the folders of this machine."""
+        """Returns the last line that is not empty, without the folders of this machine."""
         line = next((line.strip() for line in reversed(self.lines) if line.strip()), "")
         return re.sub(r"(?<![\w.])/\S*/", "", line)
 
 
 def read_steps(folder):
-    """The steps by name, in their order."""
+    """Returns the parts of all steps by name, in their order."""
     steps, step = {}, None
     for line in pathlib.Path(folder, "log.txt").read_text(errors="replace").splitlines():
         begin = re.fullmatch(r"== step (\S+) at \d+ s: (.*)", line)
@@ -40,7 +40,7 @@ def read_steps(folder):
 
 
 def read_json(folder, name):
-    """None if it is not there, or was not written to its end."""
+    """Returns None if it is not there, or was not written to its end."""
     try:
         return json.loads(pathlib.Path(folder, name).read_text())
     except (OSError, ValueError):
@@ -48,7 +48,7 @@ def read_json(folder, name):
 
 
 def read_bench(folder):
-    """The files of `fusedopt bench` as if they were one."""
+    """Joins the files of `fusedopt bench`, as if they were one."""
     parts = [part for part in (read_json(folder, f"{name}.json") for name in BENCH) if part]
     if not parts:
         return None
@@ -74,7 +74,7 @@ def kernel_hashes(steps, name):
 
 
 def race(step):
-    """What `fusedopt_tournament` printed, by formats."""
+    """Reads what `fusedopt_tournament` printed, by formats."""
     races, failed = [], []
     for line in step.lines:
         head = re.fullmatch(r"(\S+/\S+/\S+) (\d+) elements, (\S+) bytes each, (\d+) rounds: copy (\d+) GB/s", line)
@@ -97,7 +97,7 @@ def race(step):
 
 
 def count_exact(steps):
-    """The lines of `fusedopt_exact`, and how many results were wrong; None if it did not run to its end."""
+    """Sums up the lines of `fusedopt_exact`; None if it did not run to its end."""
     if "exact" not in steps or steps["exact"].status not in (0, 1):
         return None
     lines = [re.fullmatch(r".*: (\d+) wrong of (\d+)", line) for line in steps["exact"].lines]
@@ -107,7 +107,7 @@ def count_exact(steps):
 
 
 def count_tests(steps):
-    """Lines of TAP of the device tests, and those that are not ok. A program that died counts as one."""
+    """Counts the device tests' lines of TAP, and keeps those that are not ok. A program that died counts as one."""
     counts, bad = {"ok": 0, "not ok": 0, "skipped": 0}, []
     for step in steps.values():
         if not step.name.startswith("test_"):
@@ -143,7 +143,7 @@ def count_verified(folder):
 
 
 def read_counters(folder, steps):
-    """Each profiled launch: formats and name in the tournament, the kernel, and what ncu counted."""
+    """Reads each profiled launch: formats and name in the tournament, the kernel, and what ncu counted."""
     try:
         lines = pathlib.Path(folder, "counters.csv").read_text(errors="replace").splitlines()
     except OSError:
@@ -171,7 +171,7 @@ def number(cell):
 
 
 def read(folder):
-    """All but what `fusedopt bench` and bench/peers wrote themselves."""
+    """Returns all but what `fusedopt bench` and bench/peers wrote themselves."""
     steps = read_steps(folder)
     races, failed = [], []
     for name in ("tournament-large", "tournament-small"):
@@ -200,7 +200,7 @@ def read(folder):
 
 
 def sanitizer_cases(steps):
-    """The numbers of cases of Adam that were verified: one with moments in q8, one in bf16, one in f32."""
+    """Yields numbers of cases of Adam that were verified: one with moments in q8, one in bf16, one in f32."""
     lines = steps["verify"].lines if "verify" in steps else []
     for formats in ("bf16/bf16/q8", "bf16/bf16/bf16", "f32/f32/f32"):
         yield from [line.split()[0] for line in lines if re.match(rf" *\d+ adam.* {formats} ", line)][:1]

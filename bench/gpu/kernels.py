@@ -17,14 +17,14 @@ ELF, CUDA, SM = b"\x7fELF\x02\x01\x01", 190, 90
 
 
 def is_cubin(data):
-    """Whether the data begins with machine code for sm_90. The architecture is in the flags' second byte; before
+    """Tells whether the data begins with machine code for sm_90. The architecture is in the flags' second byte; before
     CUDA 13 it was in the first."""
     (machine,), flags = struct.unpack_from("<H", data, 18), data[48:50]
     return machine == CUDA and SM in flags
 
 
 def sections(data):
-    """Name and content of each section of the 64-bit ELF file with which the data begins."""
+    """Yields name and content of each section of the 64-bit ELF file with which the data begins."""
     (table,), (size, count, names) = struct.unpack_from("<Q", data, 40), struct.unpack_from("<HHH", data, 58)
     heads = [struct.unpack_from("<I20xQQ", data, table + i * size) for i in range(count)]
     for name, offset, length in heads:
@@ -43,7 +43,7 @@ def hashes(path):
 
 
 def readable(names):
-    """The names as C++ writes them, without result, arguments and spaces."""
+    """Yields the names as C++ writes them, without result, arguments and spaces."""
     done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
     for name in done.stdout.splitlines():
         depth, end = 0, len(name)

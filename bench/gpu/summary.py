@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """summary.py FOLDER: prints what bench/gpu/run found, in at most sixty lines."""
 
+import re
 import sys
 
 import found
@@ -20,9 +21,9 @@ def machine(folder, all_):
 
 
 def steps(folder, all_):
-    """What ended badly, and what the checks said."""
+    """Shows what ended badly, and what the checks said."""
     seconds = sum(step["seconds"] for step in all_["steps"])
-    bad = [step for step in all_["steps"] if step["status"] != 0 and step["name"][:8] not in ("counters", "test_dev")]
+    bad = [step for step in all_["steps"] if step["status"] != 0 and not re.match("counters-|test_|.*check-", step["name"])]
     yield f"{len(all_['steps'])} parts, {seconds} s, {len(bad)} of them not well"
     for step in bad[:14]:
         yield f"! {step['name']}: status {step['status']}, {step['seconds']} s: {step['last']}"
@@ -40,7 +41,7 @@ def steps(folder, all_):
 
 
 def tournament(folder, all_):
-    """A kernel a line; of the smaller size, the fractions of a copy alone."""
+    """Shows a kernel a line; of the smaller size, the fractions of a copy alone."""
     yield from (f"! {line}" for line in all_["tournament_failed"])
     largest = max((race["elements"] for race in all_["tournament"]), default=0)
     counters = {(launch["formats"], launch["name"]): launch["counts"] for launch in all_["counters"]}
@@ -78,7 +79,7 @@ def speed(folder, all_):
 
 
 def peers(folder, all_):
-    """A case a line: each peer's time by ours."""
+    """Shows a case a line: each peer's time by ours."""
     measured = found.read_json(folder, "peers.json") or {}
     lines = []
     for row in measured.get("rows", []):

@@ -30,7 +30,7 @@ def marked(row, text, wide="wide"):
 
 
 def of_copy(rows):
-    """Whether all rows know what part of a copy's throughput they reach."""
+    """Tells whether all rows know what part of a copy's throughput they reach."""
     return bool(rows) and all("copy_fraction" in row for row in rows)
 
 
@@ -47,7 +47,7 @@ def case(row):
 
 
 def changed_kernels(gpu):
-    """The kernels whose machine code is not the same in what was measured and in this tree."""
+    """Names the kernels whose machine code is not the same in what was measured and in this tree."""
     if not gpu:
         return []
     lines = (line.split() for line in KERNELS.read_text().splitlines() if not line.startswith("#"))
@@ -56,7 +56,7 @@ def changed_kernels(gpu):
 
 
 def old(rule, state_format, changed):
-    """The mark of a row whose kernel is among them: of one of those that have its loop as an argument and step tensors."""
+    """Returns the mark of a row if a kernel of an optimizer's step that has the row's loop is among the changed ones."""
     loop = {"sgd": "sgd_plain", "momentum": "sgd_momentum", "rmsprop": "rmsprop_plain"}.get(rule, "adam_plain")
     if state_format == "q8":
         loop = loop.removesuffix("_plain") + "_quantized"
@@ -180,7 +180,7 @@ def short_checks(gpu, changed):
 
 
 def check_rows(gpu, changed):
-    """The checks; what failed in them; and other parts of the run that did not end well."""
+    """Yields the checks; what failed in them; and other parts of the run that did not end well."""
     yield from short_checks(gpu, changed)
     for line in gpu["tests"]["bad"] + gpu["sanitizers"]["bad"]:
         yield "failed", line.replace("|", "/")
@@ -205,7 +205,7 @@ def gpu_page(gpu, changed):
 
 
 def describe_changes(gpu, changed):
-    """What `*old*` means on a page, if it is there."""
+    """Explains what `*old*` means, and why, if anything is old."""
     if not changed:
         return ""
     here = re.search(r"^# nvcc V(\S+)", KERNELS.read_text(), re.MULTILINE)[1]
@@ -233,7 +233,7 @@ SHORT_HEAD = ("rule and formats", "bytes", "ns/parameter", "GB/s", "of the roof"
 
 
 def with_copy(head, rows):
-    """The head of a table of such rows."""
+    """Adds to a table's head the column that such rows have."""
     after = head.index("of the roof") + 1
     return (*head[:after], "of a copy", *head[after:]) if of_copy(rows) else head
 
