@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Rehearses bench/gpu/run, all of its steps, in a copy of what they need: with programs on the emulator, and stand-ins for
-# a GPU machine's tools. Arguments: the project's folder; program_emulated, exact_emulated, tournament_emulated, a device
-# test on the emulator. Prints TAP.
+# Rehearses bench/gpu/run, all of its steps, in a copy of what they need: with programs on the emulator, and stand-ins
+# for a GPU machine's tools. Arguments: the project's folder; program_emulated, exact_emulated, tournament_emulated, a
+# device test on the emulator. Prints TAP.
 # shellcheck disable=SC2016,SC2317 # scripts that run later, functions that check calls
 set -u
 project=$1 program=$2 exact=$3 tournament=$4 device_test=$5
@@ -38,14 +38,16 @@ echo "raise ModuleNotFoundError(\"No module named 'torch'\")" >"$tree/.gpu/site/
 # A library with three kernels in it: as much of a cubin as kernels.py reads. A table that knows them.
 python3 - "$dir/libfusedopt.so" <<'END'
 import struct, sys
-codes = {"_Z11step_tablesI10adam_plainEv1am": b"one", "_Z11step_tablesI14adam_quantizedEv1am": b"two", "begin_step": b"three"}
+codes = {"_Z11step_tablesI10adam_plainEv1am": b"one", "_Z11step_tablesI14adam_quantizedEv1am": b"two",
+         "begin_step": b"three"}
 names, body, heads = b"\0.shstrtab\0", b"", [struct.pack("<IIQQQQIIQQ", *[0] * 10)]
 for name, code in codes.items():
     heads.append(struct.pack("<IIQQQQIIQQ", len(names), 1, 6, 0, 64 + len(body), len(code), 0, 0, 1, 0))
     names, body = names + b".text." + name.encode() + b"\0", body + code
 heads.append(struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, 64 + len(body), len(names), 0, 0, 1, 0))
-head = b"\x7fELF\2\1\1A\10" + bytes(7) + struct.pack("<HHIQQQIHHHHHH", 2, 190, 1, 0, 0, 64 + len(body + names), 0x6005a04, 64, 0, 0, 64,
-                                                  len(heads), len(heads) - 1)
+head = b"\x7fELF\2\1\1A\10" + bytes(7)
+head += struct.pack("<HHIQQQI", 2, 190, 1, 0, 0, 64 + len(body + names), 0x6005a04)
+head += struct.pack("<HHHHHH", 64, 0, 0, 64, len(heads), len(heads) - 1)
 open(sys.argv[1], "wb").write(b"host code" + head + body + names + b"".join(heads))
 END
 {
@@ -69,7 +71,10 @@ tool nvcc <<'END'
 printf 'nvcc: NVIDIA (R) Cuda compiler driver\nCuda compilation tools, release 13.0, V13.0.99\nBuild cuda_13.0\n'
 END
 tool nvidia-smi <<'END'
-[[ "$*" == *" -l 1"* ]] || { echo "NVIDIA Stand-in, 580.1, 81559 MiB, 345 MHz, 2619 MHz, 1980 MHz, 2619 MHz, 700.00 W, Enabled"; exit; }
+if [[ "$*" != *" -l 1"* ]]; then
+    echo "NVIDIA Stand-in, 580.1, 81559 MiB, 345 MHz, 2619 MHz, 1980 MHz, 2619 MHz, 700.00 W, Enabled"
+    exit
+fi
 while echo "1755, 2619, 412.50, 51" && sleep 0.5; do :; done
 END
 # Refuses one metric's name; then profiles the three launches that it is told of, of more or fewer.
@@ -94,7 +99,8 @@ echo "==PROF== Connected to process 1" >"$file"
     echo "\"ID\",\"Process ID\",\"Kernel Name\",\"${metrics//,/\",\"}\""
     echo "\"\",\"\",\"\",\"${metrics//[^,]/}\""
     for id in 0 1 2; do
-        echo "\"$id\",\"7\",\"void step_tables<adam_plain>(fopt_i_cuda_tables, int)\"$(sed 's/[^,]*/"1,234.5"/g; s/^/,/' <<<"$metrics")"
+        counts=$(sed 's/[^,]*/"1,234.5"/g' <<<"$metrics")
+        echo "\"$id\",\"7\",\"void step_tables<adam_plain>(fopt_i_cuda_tables, int)\",$counts"
     done
 } >>"$file"
 END
@@ -117,8 +123,8 @@ printed() { grep -qE -- "$1" "$dir/printed"; }
 
 out=$dir/all
 check "all steps are run" run "$out"
-for name in commit date card nvcc build tournament-large tournament-small kernels exact verify bench-formats bench-shapes \
-    bench-rules counters-2 test_device_rehearsed_gpu memcheck-0 initcheck-0 synccheck-0; do
+for name in commit date card nvcc build tournament-large tournament-small kernels exact verify bench-formats \
+    bench-shapes bench-rules counters-2 test_device_rehearsed_gpu memcheck-0 initcheck-0 synccheck-0; do
     check "$name ends well" ended "$name" 0
 done
 check "training without cuBLAS fails, and says so" printed "^train: status [1-9].* cuBLAS"
@@ -151,7 +157,8 @@ check "README.md has them too" grep -q 'bench/results/rehearsed.md' "$tree/READM
 check "no row of Adam is old" bash -c '! grep -E "adam.*\*old\*" "$1"' none "$page"
 
 sed -i '/^step_tables<adam_plain>/s/[^ ]*$/0123456789ab/' "$tree/tests/registers.txt"
-check "a kernel that changes makes pages stale" bash -c '! python3 -B "$1/bench/results/render.py" --check' stale "$tree"
+stale() { ! python3 -B "$tree/bench/results/render.py" --check; }
+check "a kernel that changes makes pages stale" stale
 python3 -B "$tree/bench/results/render.py"
 check "its results are old then" row '^\| adam f32/f32/f32 \*old\* '
 check "in the tournament too" row '^\| f32/f32/f32 landed \*old\* '
@@ -186,14 +193,15 @@ cat >"$tree/.gpu/bin/fusedopt_tournament" <<'END'
 echo 'f32/f32/f32: bad hung'
 echo 'f32/f32/f32 8192 elements, 28.00 bytes each, 3 rounds: copy 2000 GB/s'
 echo '  landed           1.0000 ms (0.9000-1.1000)  1900 GB/s 0.950 of copy   80 regs  8 warps/SM  reference'
-echo '  other            1.0000 ms (0.9000-1.1000)  1900 GB/s 0.950 of copy   80 regs 24 warps/SM  DIFFERENT BITS (in param)'
+echo '  other            1.0000 ms (0.9000-1.1000)  1900 GB/s 0.950 of copy   80 regs 24 warps/SM  DIFFERENT BITS (param)'
 echo '  bad            HUNG'
 exit 1
 END
 chmod +x "$tree/.gpu/bin/fusedopt_tournament"
 ln -s "$program" "$tree/.gpu/bin/fusedopt"
 out=$dir/bad
-check "tools that fail and hang" env STAND_IN=bad GPU_SECONDS=25 bash -c "$(declare -f run); tree=$tree tools=$tools dir=$dir; run $out build tournament right counters sanitizers"
+run_badly() { STAND_IN=bad GPU_SECONDS=25 run "$@"; }
+check "tools that fail and hang" run_badly "$out" build tournament right counters sanitizers
 check "a build that fails" ended build 1
 check "leaves the programs that were brought" ended verify 0
 check "a kernel that hangs is named" printed '^! f32/f32/f32: bad hung'

@@ -36,7 +36,7 @@ all=$work/all.ptx
 if [ "$library" = --update ]; then
     {
         echo "# nvcc $("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')"
-        echo "# sm_90: kernel, registers, bytes of stack, of spill stores, of spill loads, machine code (bench/gpu/kernels.py)"
+        echo "# sm_90: kernel, registers, bytes of stack, of spill stores, of spill loads; hash of machine code"
         cat "$work/registers.txt"
     } >"$project/tests/registers.txt"
     exit 0
@@ -71,8 +71,10 @@ else
 fi
 mkdir "$work/elsewhere"
 cp -r "$project/kernels" "$project/include" "$work/elsewhere"
-sed -i '1i__global__ void another(float *x) { x[threadIdx.x] = sqrtf(x[threadIdx.x]); }' "$work/elsewhere/kernels/cuda/tables.cu"
-"$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -cubin "$work/elsewhere/kernels/cuda/tables.cu" -o "$work/kernel.cubin" || exit 1
+another="__global__ void another(float *x) { x[threadIdx.x] = sqrtf(x[threadIdx.x]); }"
+sed -i "1i$another" "$work/elsewhere/kernels/cuda/tables.cu"
+cd "$work/elsewhere/kernels/cuda" || exit 1
+"$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -cubin tables.cu -o "$work/kernel.cubin" || exit 1
 check "neither a folder nor another kernel changes a hash" \
     "$(python3 -B "$project/bench/gpu/kernels.py" "$work/kernel.cubin" | grep -v '^another ' |
         grep -vxFf <(awk '{ print $1, $NF }' "$work/registers.txt") || true)"

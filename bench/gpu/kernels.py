@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kernels.py FILE [COLUMNS]: prints the name of each kernel in FILE, what COLUMNS says of it, and a hash of its machine
-code for sm_90, a line each. FILE is a cubin, or a program or library that has uncompressed ones in it. COLUMNS has lines
-of a kernel's name as the linker knows it and of the words to print.
+code for sm_90, a line each. FILE is a cubin, or a program or library that has uncompressed ones in it. COLUMNS has
+lines of a kernel's name as the linker knows it and of the words to print.
 
 The hash is of the instructions alone. It depends on no path and no other kernel, but, where a kernel reads tables of
 constants, on the order of those in its source file."""

@@ -23,7 +23,8 @@ def machine(folder, all_):
 def steps(folder, all_):
     """Shows what ended badly, and what the checks said."""
     seconds = sum(step["seconds"] for step in all_["steps"])
-    bad = [step for step in all_["steps"] if step["status"] != 0 and not re.match("counters-|test_|.*check-", step["name"])]
+    others = "counters-|test_|.*check-"  # these are told elsewhere
+    bad = [step for step in all_["steps"] if step["status"] != 0 and not re.match(others, step["name"])]
     yield f"{len(all_['steps'])} parts, {seconds} s, {len(bad)} of them not well"
     for step in bad[:14]:
         yield f"! {step['name']}: status {step['status']}, {step['seconds']} s: {step['last']}"
@@ -84,8 +85,8 @@ def peers(folder, all_):
     lines = []
     for row in measured.get("rows", []):
         if row["engine"] == "fusedopt":
-            lines.append(f"{row['rule']} {row['param_dtype']}/{row['state_format']} {row['shape_set']} {row['params']}: "
-                         f"{row['gb_per_s']:.0f} GB/s")
+            lines.append(f"{row['rule']} {row['param_dtype']}/{row['state_format']} {row['shape_set']} "
+                         f"{row['params']}: {row['gb_per_s']:.0f} GB/s")
         else:
             lines[-1] += f", {row['engine']} {row['time_by_ours']:.2f}"
     for case in measured.get("failed", []):
