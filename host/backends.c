@@ -64,5 +64,5 @@ fopt_status fopt_device_query(fopt_device device, fopt_device_info *info)
     if (!backend)
         return status;
     status = backend->device_query(device.index, &found);
-    return status ? status : fopt_i_write_struct(info, &found, sizeof found, "info");
+    return status ? status : fopt_i_write_struct(info, &found, FOPT_I_LEAST_DEVICE_INFO, sizeof found, "info");
 }

@@ -176,7 +176,7 @@ static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
-enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_STATE_KINDS * sizeof(uint64_t) };
+enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
 
 static size_t aligned(size_t bytes)
 {
@@ -448,7 +448,7 @@ static fopt_status check_arrays(int device, const fopt_i_group *group, const fop
 {
     const fopt_i_record *r = &alone->record;
     fopt_status status = check_param_and_grad(device, r, tensor);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS && !status; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
             status = check_memory(device, r->state[kind], bytes.data, "a state array", tensor);

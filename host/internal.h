@@ -5,6 +5,7 @@
 #include "../kernels/record.h"
 #include "fusedopt.h"
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct fopt_i_backend fopt_i_backend;
 
@@ -34,7 +35,7 @@ fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRIN
 typedef struct fopt_i_rule {
     const char *name;
     unsigned flags, hyperparameters; /* what it accepts */
-    const char *state_names[FOPT_STATE_KINDS];
+    const char *state_names[FOPT_I_STATE_KINDS];
     void (*defaults)(fopt_group *group);
     unsigned (*kinds)(const fopt_group *group);
     const char *(*check)(const fopt_group *group);
@@ -86,16 +87,31 @@ fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t 
                                  fopt_i_subject subject);
 fopt_status fopt_i_check_grad(const void *grad, size_t count, fopt_format format, fopt_i_subject tensor);
 
+/* Bytes that a struct must have at least. What a caller's struct has less than ours, it was compiled before it was added:
+ * it is zero. These sizes never change. */
+enum {
+    FOPT_I_LEAST_DEVICE_INFO = offsetof(fopt_device_info, memory_bytes),
+    FOPT_I_LEAST_GROUP = offsetof(fopt_group, state_format),
+    FOPT_I_LEAST_TENSOR = offsetof(fopt_tensor, global_id),
+    FOPT_I_LEAST_CONFIG = offsetof(fopt_config, isa),
+    FOPT_I_LEAST_SIZES = offsetof(fopt_sizes, table_bytes),
+    FOPT_I_LEAST_STEP_OPTIONS = sizeof(size_t),
+    FOPT_I_LEAST_ARRAY = offsetof(fopt_array, absmax),
+};
+
 /* Element `index` of an array of sized structs: all have the size of the first. */
-fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
+fopt_status fopt_i_check_array(const void *array, size_t count, size_t least, const char *array_name,
                                const char *count_name);
 const void *fopt_i_at(const void *array, size_t index);
 
-/* Copies a struct of the caller's, or says what is wrong with its `size`. */
-fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, fopt_i_subject subject);
+/* Copies a struct of the caller's to one of `known` bytes, or says what is wrong with its `size`. */
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t least, size_t known, fopt_i_subject subject);
+
+/* Reads the options of a step or an update; NULL are the defaults. */
+fopt_status fopt_i_read_options(const fopt_step_options *from, fopt_step_options *options);
 
 /* Checks the `size` that the caller gave a struct to be filled, and fills what it has room for. */
-fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what);
+fopt_status fopt_i_write_struct(void *to, const void *from, size_t least, size_t known, const char *what);
 
 /* ---- overlap.c ----------------------------------------------------------------------------------------------- */
 

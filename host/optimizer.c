@@ -74,7 +74,7 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
 static void assign_state(fopt_optimizer *o)
 {
     char *next = o->state;
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         next += FOPT_I_KIND_PADDING;
         for (size_t i = 0; i < o->tensor_count; i++) {
             fopt_i_record *r = &o->records[i];
@@ -286,9 +286,8 @@ fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *option
     fopt_i_begin(__func__);
     fopt_step_options read;
     fopt_status status = check_optimizer(optimizer);
-    if (!status && options)
-        status =
-            fopt_i_read_struct(&read, options, sizeof read, (fopt_i_subject){"options", FOPT_I_NO_INDEX, NULL, NULL});
+    if (!status)
+        status = fopt_i_read_options(options, &read);
     if (!status)
         status = enter(optimizer);
     return status ? status : leave(optimizer, optimizer->backend->step(optimizer, stream));
@@ -311,7 +310,7 @@ fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_g
     if (read.value.rule != old->value.rule)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: rule is %s, but the optimizer was created with %s", group,
                            fopt_rule_name(read.value.rule), rule->name);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const char *name = rule->state_names[kind];
         if ((read.kinds ^ old->kinds) & 1u << kind)
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: %s %s, but the optimizer was created %s it", group,
@@ -380,6 +379,10 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         return status;
     const fopt_i_record *r = &optimizer->records[tensor];
     const fopt_i_group *group = &optimizer->groups[r->group];
+    if (kind >= FOPT_I_STATE_KINDS) { /* which there may be one day */
+        const fopt_array none = {.size = sizeof none};
+        return fopt_i_write_struct(view, &none, FOPT_I_LEAST_ARRAY, sizeof none, "view");
+    }
     const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
     fopt_array array = {
         .size = sizeof array,
@@ -389,7 +392,7 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         .format = group->value.state_format[kind],
         .absmax = bytes.absmax > 0 ? fopt_i_absmax(r, kind) : NULL,
     };
-    return fopt_i_write_struct(view, &array, sizeof array, "view");
+    return fopt_i_write_struct(view, &array, FOPT_I_LEAST_ARRAY, sizeof array, "view");
 }
 
 fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream)

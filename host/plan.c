@@ -11,7 +11,7 @@ fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group, unsigned kin
 
 static fopt_status add_tensor(fopt_i_plan *plan, const fopt_i_group *group, const fopt_tensor *tensor, size_t index)
 {
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, tensor->count);
         plan->sizes.state_bytes += bytes.data + bytes.absmax;
         plan->sizes.padding_bytes +=
@@ -32,9 +32,9 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
     memset(plan, 0, sizeof *plan);
     fopt_status status = fopt_i_read_config(config, &plan->config, &plan->backend);
     if (!status)
-        status = fopt_i_check_array(groups, group_count, sizeof *groups, "groups", "group_count");
+        status = fopt_i_check_array(groups, group_count, FOPT_I_LEAST_GROUP, "groups", "group_count");
     if (!status)
-        status = fopt_i_check_array(tensors, tensor_count, sizeof *tensors, "tensors", "tensor_count");
+        status = fopt_i_check_array(tensors, tensor_count, FOPT_I_LEAST_TENSOR, "tensors", "tensor_count");
     if (status)
         return status;
 
@@ -61,7 +61,7 @@ fopt_status fopt_i_make_plan(const fopt_config *config, const fopt_group *groups
     fopt_sizes *sizes = &plan->sizes;
     sizes->size = sizeof *sizes;
     if (sizes->state_bytes > 0)
-        sizes->padding_bytes += (size_t)FOPT_STATE_KINDS * FOPT_I_KIND_PADDING;
+        sizes->padding_bytes += (size_t)FOPT_I_STATE_KINDS * FOPT_I_KIND_PADDING;
     sizes->table_bytes = device_tables > 0 ? device_tables : host_tables;
     sizes->host_bytes = sizeof(fopt_optimizer) + host_tables + plan->backend->private_bytes + plan->name_bytes;
     sizes->device_bytes = sizes->state_bytes + sizes->padding_bytes + device_tables;
@@ -74,5 +74,5 @@ fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups
     fopt_i_begin(__func__);
     fopt_i_plan plan;
     fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
-    return status ? status : fopt_i_write_struct(sizes, &plan.sizes, sizeof plan.sizes, "sizes");
+    return status ? status : fopt_i_write_struct(sizes, &plan.sizes, FOPT_I_LEAST_SIZES, sizeof plan.sizes, "sizes");
 }

@@ -16,7 +16,7 @@ static const char *const array_names[] = {
     "states[2].absmax",
     "states[3].absmax",
 };
-static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_STATE_KINDS, "each has a name");
+static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_I_STATE_KINDS, "each has a name");
 
 static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_i_subject subject)
 {
@@ -41,7 +41,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
     fopt_array array = {.data = NULL};
     if (from) {
-        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, subject);
+        fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array, subject);
         if (status)
             return status;
     }
@@ -68,10 +68,22 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     return status;
 }
 
+/* Room for kinds that there are not yet. */
+static fopt_status check_reserved(const void *from, unsigned kind)
+{
+    fopt_array array;
+    fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array,
+                                            (fopt_i_subject){"states", kind, NULL, NULL});
+    if (!status && array.data)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%u]: data is %p, but there is no such fopt_state_kind", kind,
+                           array.data);
+    return status;
+}
+
 static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
 {
     const fopt_i_record *r = &alone->record;
-    fopt_i_interval intervals[2 + 2 * FOPT_STATE_KINDS];
+    fopt_i_interval intervals[2 + 2 * FOPT_I_STATE_KINDS];
     size_t count = 0;
     if (r->count == 0)
         return FOPT_OK;
@@ -79,12 +91,12 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
         fopt_i_interval_of(r->param, r->count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes, 0);
     intervals[count++] =
         fopt_i_interval_of(r->grad, r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes, 1);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
             intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
         if (bytes.absmax > 0)
-            intervals[count++] = fopt_i_interval_of(alone->absmax[kind], bytes.absmax, 2 + FOPT_STATE_KINDS + kind);
+            intervals[count++] = fopt_i_interval_of(alone->absmax[kind], bytes.absmax, 2 + FOPT_I_STATE_KINDS + kind);
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
@@ -95,13 +107,14 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
 }
 
 fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
-                        const fopt_array *states, int64_t step, fopt_stream stream)
+                        const fopt_array *states, int64_t step, const fopt_step_options *options, fopt_stream stream)
 {
     fopt_i_begin(__func__);
     fopt_config complete;
     const fopt_i_backend *backend;
     fopt_i_group g;
     fopt_tensor t;
+    fopt_step_options read;
     fopt_status status = fopt_i_read_config(config, &complete, &backend);
     if (!status)
         status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
@@ -109,6 +122,8 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, FOPT_I_NO_INDEX, &t);
     if (!status)
         status = fopt_i_check_pointers(&t, FOPT_I_NO_INDEX);
+    if (!status)
+        status = fopt_i_read_options(options, &read);
     if (status)
         return status;
     const fopt_i_subject subject = fopt_i_tensor(FOPT_I_NO_INDEX, t.name);
@@ -119,7 +134,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", fopt_i_label_of(subject).text,
                            t.count);
     if (states) {
-        status = fopt_i_check_array(states, FOPT_STATE_KINDS, sizeof *states, "states", "FOPT_STATE_KINDS");
+        status = fopt_i_check_array(states, FOPT_STATE_KINDS, FOPT_I_LEAST_ARRAY, "states", "FOPT_STATE_KINDS");
         if (status)
             return status;
     }
@@ -134,7 +149,9 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
                               .param_format = (uint8_t)t.param_format,
                               .grad_format = (uint8_t)t.grad_format,
                           }};
-    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
+    for (unsigned kind = FOPT_I_STATE_KINDS; !status && states && kind < FOPT_STATE_KINDS; kind++)
+        status = check_reserved(fopt_i_at(states, kind), kind);
+    for (unsigned kind = 0; !status && kind < FOPT_I_STATE_KINDS; kind++)
         status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g,
                             (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &alone);
     if (!status)

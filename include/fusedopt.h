@@ -13,7 +13,8 @@
  *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
  *    compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields
  *    are only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid
- *    defaults everywhere but in fopt_group, which fopt_group_init() fills.
+ *    defaults everywhere but in fopt_group, which fopt_group_init() fills. So a program works with a later library than
+ *    it was compiled for, and with an earlier one as long as it does not use what that has not.
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
@@ -233,7 +234,7 @@ typedef enum fopt_state_kind {
     FOPT_MAX_SECOND_MOMENT = 2, /* max_exp_avg_sq of Adam with AMSGrad */
     FOPT_MOMENTUM_BUFFER = 3    /* momentum_buffer of SGD and RMSprop, if momentum > 0 */
 } fopt_state_kind;
-#define FOPT_STATE_KINDS 4 /* how many there are */
+#define FOPT_STATE_KINDS 8 /* how many there can ever be: the rest is reserved */
 
 /* Short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
 FOPT_API const char *fopt_rule_name(fopt_rule rule);
@@ -373,7 +374,7 @@ FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *gr
  */
 FOPT_API void fopt_destroy(fopt_optimizer *optimizer);
 
-/* Options of one step. There are none yet: pass NULL. */
+/* Options of one step or update. There are none yet: pass NULL. */
 typedef struct fopt_step_options {
     size_t size;
 } fopt_step_options;
@@ -407,7 +408,7 @@ typedef struct fopt_array {
 } fopt_array;
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
- * and bytes are 0, if the tensor's rule keeps no such array or the tensor is empty. The view is valid until
+ * and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The view is valid until
  * fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
  * negative second moment; absmax finite and not negative. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
@@ -424,12 +425,13 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
  *
  * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements, by
  * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count == tensor->count
- * and, in FOPT_Q8, absmax; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
+ * and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
  * keeps none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of
  * `config`, the allocators are not called.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
-                                 const fopt_array *states, int64_t step, fopt_stream stream);
+                                 const fopt_array *states, int64_t step, const fopt_step_options *options,
+                                 fopt_stream stream);
 
 #ifdef __cplusplus
 }

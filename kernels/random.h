@@ -25,9 +25,9 @@ FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step, u
 }
 
 /* The keys of all moments of a tensor in one step. */
-FOPT_FN void fopt_i_step_keys(uint64_t seed, uint64_t tensor, int64_t step, uint64_t keys[FOPT_STATE_KINDS])
+FOPT_FN void fopt_i_step_keys(uint64_t seed, uint64_t tensor, int64_t step, uint64_t keys[FOPT_I_STATE_KINDS])
 {
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++)
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
         keys[kind] = fopt_i_step_key(seed, tensor, step, kind);
 }
 

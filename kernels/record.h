@@ -16,7 +16,7 @@ FOPT_FN int64_t fopt_i_next_step(int64_t step)
 typedef struct fopt_i_record {
     void *param;
     void *grad; /* NULL: skip this tensor */
-    void *state[FOPT_STATE_KINDS];
+    void *state[FOPT_I_STATE_KINDS];
     uint64_t count;
     uint64_t first_tile;  /* tiles of all tensors before this one */
     uint64_t id;          /* global_id */
@@ -29,7 +29,7 @@ typedef struct fopt_i_record {
 /* A tensor that is in no optimizer (fopt_update()). */
 typedef struct fopt_i_alone {
     fopt_i_record record;
-    float *absmax[FOPT_STATE_KINDS]; /* of quantized moments, which an optimizer keeps behind their codes */
+    float *absmax[FOPT_I_STATE_KINDS]; /* of quantized moments, which an optimizer keeps behind their codes */
 } fopt_i_alone;
 
 typedef struct fopt_i_group {

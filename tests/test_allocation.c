@@ -356,7 +356,7 @@ Test(allocation, none_in_other_calls)
     ASSERT_OK(fopt_get_step(m.optimizer, ADAM, &step, NULL));
     ASSERT_OK(fopt_set_step(m.optimizer, ADAM, step, NULL));
     model_states(&m, ADAM, states);
-    ASSERT_OK(fopt_update(&m.config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL));
+    ASSERT_OK(fopt_update(&m.config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL, NULL));
     ASSERT_OK(fopt_device_count(FOPT_CPU, &devices));
     ASSERT_OK(fopt_device_query(m.config.device, &info));
     cr_expect_eq(fopt_set_lr(m.optimizer, ADAM, -1, NULL), FOPT_ERR_ARGUMENT);

@@ -314,7 +314,7 @@ Test(api, empty_tensors)
 
     for (size_t i = 0; i < MODEL_TENSORS; i++)
         if (i != MOMENTUM)
-            ASSERT_OK(fopt_update(NULL, &m.groups[i], &m.tensors[i], NULL, 1, NULL));
+            ASSERT_OK(fopt_update(NULL, &m.groups[i], &m.tensors[i], NULL, 1, NULL, NULL));
 }
 
 /* Views of what a rule does not keep are empty; the others are whole. */

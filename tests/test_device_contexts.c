@@ -111,9 +111,9 @@ Test(device_contexts, none_is_made_on_another_device)
     cr_expect_eq(step, 8);
     for (size_t i = 0; i < t->tensor_count; i++) {
         const size_t states = i * FOPT_STATE_KINDS;
-        expect_ok(
-            fopt_update(&cuda, &groups[t->device[i].group], &t->device[i], &t->device_states[states], 1, t->stream));
-        expect_ok(fopt_update(&cpu, &groups[t->host[i].group], &t->host[i], &t->host_states[states], 1, NULL));
+        expect_ok(fopt_update(&cuda, &groups[t->device[i].group], &t->device[i], &t->device_states[states], 1, NULL,
+                              t->stream));
+        expect_ok(fopt_update(&cpu, &groups[t->host[i].group], &t->host[i], &t->host_states[states], 1, NULL, NULL));
     }
     cr_expect(!emu_has_context(0), "%s: a context was made on device 0", what_runs());
     cr_expect_null(current_context(), "%s: a context was left current", what_runs());
@@ -145,8 +145,8 @@ Test(device_contexts, update_where_nobody_was)
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, 1}};
     const fopt_tensor tensor = {.size = sizeof tensor, .param = pinned, .grad = pinned + 100, .count = 100};
     cr_assert(!emu_has_context(1));
-    expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL));
-    expect_ok(fopt_update(&config, &group, &tensor, NULL, 2, NULL));
+    expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL));
+    expect_ok(fopt_update(&config, &group, &tensor, NULL, 2, NULL, NULL));
     cr_expect_eq(emu_holders(1), 1);
     CUDA_OK(cudaSetDevice(1));
     CUDA_OK(cudaDeviceSynchronize());
@@ -222,8 +222,8 @@ static void *work(void *argument)
     for (int step = 0; step < STEPS; step++) {
         w->failures += fopt_set_lr(cuda, 0, 0.1 / (step + 1), w->t->stream) != FOPT_OK;
         w->failures += fopt_step(cuda, NULL, w->t->stream) != FOPT_OK;
-        w->failures +=
-            fopt_update(&config, &groups[0], &w->t->device[0], w->t->device_states, step + 1, w->t->stream) != FOPT_OK;
+        w->failures += fopt_update(&config, &groups[0], &w->t->device[0], w->t->device_states, step + 1, NULL,
+                                   w->t->stream) != FOPT_OK;
     }
     return NULL;
 }
@@ -234,7 +234,7 @@ static void on_the_host(twins *t)
     for (int step = 0; step < STEPS; step++) {
         expect_ok(fopt_set_lr(t->cpu, 0, 0.1 / (step + 1), NULL));
         expect_ok(fopt_step(t->cpu, NULL, NULL));
-        expect_ok(fopt_update(&config, &groups[0], &t->host[0], t->host_states, step + 1, NULL));
+        expect_ok(fopt_update(&config, &groups[0], &t->host[0], t->host_states, step + 1, NULL, NULL));
     }
 }
 

@@ -89,7 +89,7 @@ Test(device_faults, launches)
         expect_ok(fopt_set_grads(t->cuda, grads, NULL));
         cr_expect_leq(emu_count(EMU_LAUNCH), 1 + counts[i] / 480);
         expect_only_launches("fopt_set_grads()", emu_count(EMU_LAUNCH));
-        expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL));
+        expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL));
         expect_only_launches("fopt_update()", 1);
         free(grads);
         twins_free(t);
@@ -310,7 +310,7 @@ static fopt_status get_step(const twins *t)
 static fopt_status update(const twins *t)
 {
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, 0}};
-    return fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL);
+    return fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL);
 }
 
 /* Lets each of CUDA's calls of a kind fail in one of ours, which then has done nothing. */

@@ -209,8 +209,8 @@ Test(parallel, other_calls_fail_too)
         }
         now = mischiefs[i].kind;
         expect_failed(fopt_zero_grads(m.optimizer, NULL), FOPT_ERR_DEVICE, i, mischiefs[i].words);
-        expect_failed(fopt_update(&m.config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL), FOPT_ERR_DEVICE, i,
-                      mischiefs[i].words);
+        expect_failed(fopt_update(&m.config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL, NULL), FOPT_ERR_DEVICE,
+                      i, mischiefs[i].words);
         fopt_destroy(m.optimizer);
     }
 }

@@ -129,7 +129,7 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
-        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_STATE_KINDS * sizeof(uint64_t));
+        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_I_STATE_KINDS * sizeof(uint64_t));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
     }
     ~arena()
@@ -210,9 +210,9 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
 
 static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
-    std::vector<uint64_t> keys(records.size() * FOPT_STATE_KINDS);
+    std::vector<uint64_t> keys(records.size() * FOPT_I_STATE_KINDS);
     for (size_t k = 0; k < records.size(); k++)
-        fopt_i_step_keys(SEED, records[k].id, records[k].step, &keys[FOPT_STATE_KINDS * k]);
+        fopt_i_step_keys(SEED, records[k].id, records[k].step, &keys[FOPT_I_STATE_KINDS * k]);
     CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 

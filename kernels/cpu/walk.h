@@ -22,8 +22,8 @@ typedef struct visit {
     const fopt_i_record *record;
     const fopt_i_group *group;
     fopt_i_coef coef;
-    uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32 */
-    float *absmax[FOPT_STATE_KINDS];     /* of those that are quantized */
+    uint64_t step_key[FOPT_I_STATE_KINDS]; /* of the moments that are not f32 */
+    float *absmax[FOPT_I_STATE_KINDS];     /* of those that are quantized */
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
@@ -99,7 +99,7 @@ FOPT_I_ARITHMETICS(FOPT_I_ELEMENT)
 
 /* A part of a tile, as floats. The arrays do not overlap; those of kinds that a rule does not keep are NULL. */
 typedef struct arrays {
-    float *param, *grad, *state[FOPT_STATE_KINDS];
+    float *param, *grad, *state[FOPT_I_STATE_KINDS];
 } arrays;
 
 /* The loop that everything else is around. `kinds`, `quantized` and `element` are constants wherever it is
@@ -148,17 +148,17 @@ FOPT_I_INLINE void loop(unsigned kinds, bool quantized, element_function *elemen
 FOPT_I_INLINE void loop_rest(unsigned kinds, bool quantized, element_function *element, const fopt_i_coef *coef,
                              size_t count, arrays a)
 {
-    _Alignas(64) float lanes[2 + FOPT_STATE_KINDS][LANES] = {{0}};
+    _Alignas(64) float lanes[2 + FOPT_I_STATE_KINDS][LANES] = {{0}};
     const size_t bytes = count * sizeof(float);
     arrays b = {lanes[0], lanes[1], {lanes[2], lanes[3], lanes[4], lanes[5]}};
     memcpy(b.param, a.param, bytes);
     memcpy(b.grad, a.grad, bytes);
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(b.state[k], a.state[k], bytes);
     loop(kinds, quantized, element, coef, LANES, b);
     memcpy(a.param, b.param, bytes);
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(a.state[k], b.state[k], bytes);
 }
@@ -172,7 +172,7 @@ FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *el
         return;
     a.param += whole;
     a.grad += whole;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             a.state[k] += whole;
     loop_rest(kinds, quantized, element, coef, count - whole, a);
@@ -183,7 +183,7 @@ FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *el
 FOPT_I_INLINE bool all_bf16(unsigned kinds, const visit *v)
 {
     bool all = v->record->param_format == FOPT_BF16 && v->record->grad_format == FOPT_BF16;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             all = all && v->group->value.state_format[k] == FOPT_BF16;
     return all;
@@ -238,7 +238,7 @@ FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fo
 FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *element, const visit *v,
                               uint64_t first_tile, uint64_t tile_count)
 {
-    _Alignas(64) float buffers[2 + FOPT_STATE_KINDS][FOPT_I_TILE];
+    _Alignas(64) float buffers[2 + FOPT_I_STATE_KINDS][FOPT_I_TILE];
     const fopt_i_record *r = v->record;
     const fopt_format *state_format = v->group->value.state_format;
     const fopt_i_coef coef = v->coef; /* a copy that no store can alias */
@@ -253,8 +253,8 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
         }
         arrays a = {.param = open_tile(r->param, r->param_format, tile, count, buffers[0]),
                     .grad = open_tile(r->grad, r->grad_format, tile, count, buffers[1])};
-        fopt_i_moments moments[FOPT_STATE_KINDS];
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        fopt_i_moments moments[FOPT_I_STATE_KINDS];
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (kinds & 1u << k) {
                 moments[k] = moments_of(v, k, tile);
                 a.state[k] = open_moments(&moments[k], state_format[k], count, buffers[2 + k]);
@@ -264,7 +264,7 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
 
         if (r->param_format != FOPT_F32)
             formats[r->param_format].loops->store(at_tile(r->param, r->param_format, tile), count, a.param);
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (kinds & 1u << k && state_format[k] != FOPT_F32)
                 formats[state_format[k]].loops->store_moments(&moments[k], count, a.state[k]);
     }
@@ -306,7 +306,7 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
             }
             v.group = group;
             v.record = r;
-            for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+            for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
                 if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32) {
                     v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
                     v.absmax[k] = job->absmax ? job->absmax[k] : fopt_i_absmax(r, k);

@@ -10,7 +10,7 @@ enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP };
 static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
     unsigned arrays = 0;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         arrays += kinds >> k & 1u;
     return quantized ? (arrays <= 1 ? 3 : 2) : arrays <= 1 ? 4 : arrays == 2 ? 3 : 2;
 }
@@ -43,7 +43,7 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
                     NULL,
                     tables.groups[record->group].value.state_format,
                     &tables.coefs[index],
-                    &tables.step_keys[FOPT_STATE_KINDS * (uint64_t)index],
+                    &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index],
                     first + tile - record->first_tile};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
@@ -62,9 +62,9 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 
 struct update_arguments {
     fopt_i_alone alone;
-    fopt_format state_format[FOPT_STATE_KINDS];
+    fopt_format state_format[FOPT_I_STATE_KINDS];
     fopt_i_coef coef;
-    uint64_t step_keys[FOPT_STATE_KINDS], tile_count;
+    uint64_t step_keys[FOPT_I_STATE_KINDS], tile_count;
 };
 
 template <class Loop>

@@ -40,7 +40,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
     fopt_i_record *record = &tables.records[i];
     record->step = fopt_i_next_step(record->step);
     fopt_i_coefficients(&tables.groups[record->group].value, record->step, &tables.coefs[i]);
-    fopt_i_step_keys(tables.seed, record->id, record->step, &tables.step_keys[FOPT_STATE_KINDS * i]);
+    fopt_i_step_keys(tables.seed, record->id, record->step, &tables.step_keys[FOPT_I_STATE_KINDS * i]);
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)

@@ -58,7 +58,7 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
 /* The keys of a tensor's random bits in this step, by kind of moment. */
 __device__ __forceinline__ const uint64_t *step_keys_of(const fopt_i_cuda_tables &tables, uint32_t index)
 {
-    return &tables.step_keys[FOPT_STATE_KINDS * (uint64_t)index];
+    return &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index];
 }
 
 template <class F>
