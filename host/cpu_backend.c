@@ -223,12 +223,16 @@ static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint6
     return run_task(config, tile_count, TILES_PER_CHUNK, step_tiles, &context);
 }
 
+static fopt_i_cpu_job job_of(const fopt_optimizer *o)
+{
+    return (fopt_i_cpu_job){o->records, o->tensor_count, o->groups, o->config.seed, NULL};
+}
+
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed, NULL};
     o->broken = true; /* until it is whole: a caller's parallel_for may leave by an exception or longjmp() */
-    fopt_status status = run_step(&o->config, job, o->tile_count);
+    fopt_status status = run_step(&o->config, job_of(o), o->tile_count);
     if (status)
         return status;
     o->broken = false;
@@ -257,6 +261,11 @@ static void zero_bytes(const void *context, uint64_t first, uint64_t count)
 /* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
 static fopt_status create(fopt_optimizer *o)
 {
+    uint64_t next = 0;
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        o->records[i].first_tile = next;
+        next += fopt_i_tile_count(o->records[i].count);
+    }
     fopt_status status = fopt_i_allocate_state(o);
     return status ? status : run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
 }
@@ -290,24 +299,14 @@ static fopt_status set_grads(fopt_optimizer *o, void *const *grads, fopt_stream 
 
 static void zero_tiles(const void *context, uint64_t first, uint64_t count)
 {
-    const fopt_optimizer *o = context;
-    const uint64_t end = first + count;
-    for (const fopt_i_record *r = fopt_i_find_record(o->records, o->tensor_count, first); first < end; r++) {
-        const uint64_t here = fopt_i_tiles_until(r, end) - first;
-        const uint64_t begin = (first - r->first_tile) * FOPT_I_TILE;
-        const uint64_t rest = r->count - begin;
-        const uint64_t elements = rest < here * FOPT_I_TILE ? rest : here * FOPT_I_TILE;
-        const size_t bytes = fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
-        if (r->grad)
-            memset((char *)r->grad + begin * bytes, 0, (size_t)elements * bytes);
-        first += here;
-    }
+    fopt_i_cpu_zero_grads(context, first, count);
 }
 
 static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, o);
+    const fopt_i_cpu_job job = job_of(o);
+    return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, &job);
 }
 
 static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)

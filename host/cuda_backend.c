@@ -461,14 +461,12 @@ static fopt_status check_arrays(int device, const fopt_i_group *group, const fop
 static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
                                fopt_i_subject tensor, fopt_stream stream)
 {
-    fopt_i_alone made = *alone;
     fopt_status status = check_arrays(config->device.index, group, alone, tensor);
     if (status)
         return status;
-    made.record.step++;
     /* The coefficients are computed here, where the program may have set other modes. */
     const fopt_i_environment environment = fopt_i_environment_enter();
-    const cudaError_t error = fopt_i_cuda_update(&made, group, config->seed, stream);
+    const cudaError_t error = fopt_i_cuda_update(alone, group, config->seed, stream);
     fopt_i_environment_leave(environment);
     return fopt_i_cuda_check(error, "launching the update");
 }

@@ -25,15 +25,14 @@ static fopt_optimizer *lay_out(void *block, const fopt_i_plan *plan, size_t grou
     return o;
 }
 
-/* Copies what describes tensor `index`, except for its state pointers. `name` is where its name goes; returns where
+/* Copies what describes tensor `index`, except for its state pointers and its place in the walk. `name` is where its name goes; returns where
  * the next one's does. */
-static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, uint64_t first_tile, char *name)
+static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, char *name)
 {
     o->records[index] = (fopt_i_record){
         .param = t->param,
         .grad = t->count > 0 ? t->grad : NULL,
         .count = t->count,
-        .first_tile = first_tile,
         .id = t->global_id != 0 ? t->global_id : index + 1,
         .tile_offset = t->first_element / FOPT_I_TILE,
         .group = (uint32_t)t->group,
@@ -55,7 +54,6 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
             return status;
     }
     char *name = (char *)o->private + o->backend->private_bytes;
-    uint64_t first_tile = 0;
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_tensor tensor;
         fopt_status status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, o->group_count, &tensor);
@@ -63,8 +61,7 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
             status = fopt_i_check_pointers(&tensor, i);
         if (status)
             return status;
-        name = fill_record(o, i, &tensor, first_tile, name);
-        first_tile += fopt_i_tile_count(tensor.count);
+        name = fill_record(o, i, &tensor, name);
     }
     return FOPT_OK;
 }

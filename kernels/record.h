@@ -18,7 +18,7 @@ typedef struct fopt_i_record {
     void *grad; /* NULL: skip this tensor */
     void *state[FOPT_I_STATE_KINDS];
     uint64_t count;
-    uint64_t first_tile;  /* tiles of all tensors before this one */
+    uint64_t first_tile;  /* place of its first tile in the walk, whose order is the backend's */
     uint64_t id;          /* global_id */
     uint64_t tile_offset; /* of this shard in the whole tensor */
     int64_t step;         /* steps made so far */
@@ -55,27 +55,6 @@ FOPT_FN float *fopt_i_absmax(const fopt_i_record *r, unsigned kind)
 FOPT_FN uint64_t fopt_i_tile_count(uint64_t count)
 {
     return count / FOPT_I_TILE + (count % FOPT_I_TILE != 0);
-}
-
-/* The record that a tile belongs to, by bisection: the last whose first tile is not after it. `tile` must be one of
- * the records' tiles; those without tiles are then never the last. */
-static inline const fopt_i_record *fopt_i_find_record(const fopt_i_record *records, size_t count, uint64_t tile)
-{
-    size_t low = 0;
-    while (count > 1) {
-        size_t half = count / 2;
-        if (records[low + half].first_tile <= tile)
-            low += half;
-        count -= half;
-    }
-    return records + low;
-}
-
-/* Where a record's part of a walk that stops at tile `end` stops. */
-static inline uint64_t fopt_i_tiles_until(const fopt_i_record *r, uint64_t end)
-{
-    uint64_t own_end = r->first_tile + fopt_i_tile_count(r->count);
-    return own_end < end ? own_end : end;
 }
 
 #endif

@@ -111,21 +111,21 @@ Test(device_errors, memory_of_the_host)
     now_running("host param");
     t->device[1].param = t->host[1].param;
     expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT, "tensor 1 'w': param");
-    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[4], 1, NULL, NULL),
+    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[FOPT_STATE_KINDS], 1, NULL, NULL),
                    FOPT_ERR_ARGUMENT, "tensor 'w': param");
     t->device[1].param = on_device(t, t->host[1].param);
 
     now_running("host grad");
     t->device[1].grad = t->host[1].grad;
     expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT, "tensor 1 'w': grad");
-    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[4], 1, NULL, NULL),
+    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[FOPT_STATE_KINDS], 1, NULL, NULL),
                    FOPT_ERR_ARGUMENT, "tensor 'w': grad");
     t->device[1].grad = on_device(t, t->host[1].grad);
 
     now_running("host state");
     fopt_array states[FOPT_STATE_KINDS];
-    memcpy(states, &t->device_states[4], sizeof states);
-    states[FOPT_MOMENTUM_BUFFER].data = t->host_states[4 + FOPT_MOMENTUM_BUFFER].data;
+    memcpy(states, &t->device_states[FOPT_STATE_KINDS], sizeof states);
+    states[FOPT_MOMENTUM_BUFFER].data = t->host_states[FOPT_STATE_KINDS + FOPT_MOMENTUM_BUFFER].data;
     expect_refused(fopt_update(&config, &groups[1], &t->device[1], states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor 'w': a state array");
     twins_compare(t); /* nothing was written */

@@ -202,7 +202,8 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
     group.value.weight_decay = set.weight_decay;
     group.value.state_format[FOPT_FIRST_MOMENT] = group.value.state_format[FOPT_SECOND_MOMENT] = v->state;
     fopt_i_coef coef = {};
-    fopt_i_coefficients(&group.value, STEP, &coef);
+    const fopt_i_inputs inputs = {&group.value, STEP, group.value.lr};
+    fopt_i_coefficients(&inputs, &coef);
     CHECK(cudaMemcpy(a.tables.groups, &group, sizeof group, cudaMemcpyHostToDevice));
     for (size_t k = 0; k < records; k++)
         CHECK(cudaMemcpy(a.tables.coefs + k, &coef, sizeof coef, cudaMemcpyHostToDevice));
@@ -212,7 +213,8 @@ static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
     std::vector<uint64_t> keys(records.size() * FOPT_I_STATE_KINDS);
     for (size_t k = 0; k < records.size(); k++)
-        fopt_i_step_keys(SEED, records[k].id, records[k].step, &keys[FOPT_I_STATE_KINDS * k]);
+        for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
+            keys[FOPT_I_STATE_KINDS * k + kind] = fopt_i_step_key(SEED, records[k].id, STEP, kind);
     CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 

@@ -1,4 +1,5 @@
 /* The step: a warp takes a tile of any tensor. */
+#include "../begin.h"
 #include "launch.h"
 #include "step_tile.cuh"
 
@@ -63,8 +64,8 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 struct update_arguments {
     fopt_i_alone alone;
     fopt_format state_format[FOPT_I_STATE_KINDS];
-    fopt_i_coef coef;
-    uint64_t step_keys[FOPT_I_STATE_KINDS], tile_count;
+    fopt_i_beginning beginning;
+    uint64_t tile_count;
 };
 
 template <class Loop>
@@ -75,8 +76,8 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     uint64_t tile = warp_index();
     if (tile < arguments.tile_count)
         do
-            step_tile<Loop>({&arguments.alone.record, arguments.alone.absmax, arguments.state_format, &arguments.coef,
-                             arguments.step_keys, tile},
+            step_tile<Loop>({&arguments.alone.record, arguments.alone.absmax, arguments.state_format,
+                             &arguments.beginning.coef, arguments.beginning.step_keys, tile},
                             maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }
@@ -164,8 +165,8 @@ cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *gr
     update_arguments arguments = {};
     arguments.alone = *alone;
     memcpy(arguments.state_format, group->value.state_format, sizeof arguments.state_format);
-    fopt_i_coefficients(&group->value, alone->record.step, &arguments.coef);
-    fopt_i_step_keys(seed, alone->record.id, alone->record.step, arguments.step_keys);
+    if (!fopt_i_begin_step(&alone->record, group, seed, &arguments.beginning))
+        return cudaSuccess;
     arguments.tile_count = fopt_i_tile_count(alone->record.count);
     return launches[group->loop](arguments, stream);
 }
