@@ -225,7 +225,7 @@ static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint6
 
 static fopt_i_cpu_job job_of(const fopt_optimizer *o)
 {
-    return (fopt_i_cpu_job){o->records, o->tensor_count, o->groups, o->config.seed, NULL};
+    return (fopt_i_cpu_job){o->records, o->tensor_count, o->groups, o->config.seed};
 }
 
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
@@ -242,13 +242,13 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
     return FOPT_OK;
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
                           fopt_i_subject tensor, fopt_stream stream)
 {
     (void)tensor;
     (void)stream;
-    const fopt_i_cpu_job job = {&alone->record, 1, group, config->seed, alone->absmax};
-    return run_step(config, job, fopt_i_tile_count(alone->record.count));
+    const fopt_i_cpu_job job = {record, 1, group, config->seed};
+    return run_step(config, job, fopt_i_tile_count(record->count));
 }
 
 /* ---- the other calls ----------------------------------------------------------------------------------------- */
@@ -258,19 +258,29 @@ static void zero_bytes(const void *context, uint64_t first, uint64_t count)
     memset(*(char *const *)context + first, 0, (size_t)count);
 }
 
-/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
-static fopt_status create(fopt_optimizer *o)
+static fopt_status open_device(fopt_optimizer *o)
 {
     uint64_t next = 0;
     for (size_t i = 0; i < o->tensor_count; i++) {
         o->records[i].first_tile = next;
         next += fopt_i_tile_count(o->records[i].count);
     }
-    fopt_status status = fopt_i_allocate_state(o);
-    return status ? status : run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+    return FOPT_OK;
 }
 
-static void destroy(fopt_optimizer *o)
+/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
+static fopt_status fill(fopt_optimizer *o)
+{
+    return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+}
+
+static bool wait_for_device(const fopt_optimizer *o)
+{
+    (void)o;
+    return true;
+}
+
+static void do_nothing(fopt_optimizer *o)
 {
     (void)o;
 }
@@ -348,8 +358,12 @@ const fopt_i_backend fopt_i_cpu_backend = {
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
-    .create = create,
-    .destroy = destroy,
+    .open = open_device,
+    .fill = fill,
+    .shut = do_nothing,
+    .reopen = do_nothing,
+    .wait = wait_for_device,
+    .close = do_nothing,
     .enter = enter,
     .leave = leave,
     .step = step,

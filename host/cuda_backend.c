@@ -14,7 +14,8 @@
 #include <string.h>
 
 typedef struct cuda_private {
-    fopt_i_cuda_context context; /* current during every call */
+    fopt_i_cuda_context context;             /* current during every call */
+    enum cudaStreamCaptureMode capture_mode; /* the thread's own, between open() or reopen() and shut() */
     fopt_i_cuda_tables tables;
     uint64_t loop_first[FOPT_I_LOOP_COUNT], loop_tiles[FOPT_I_LOOP_COUNT]; /* each loop's part of the tiles */
 } cuda_private;
@@ -277,43 +278,42 @@ static fopt_status load_kernels(const cuda_private *p)
     return status;
 }
 
-/* Another capture, of a stream that has nothing to do with the legacy one, goes on: an allocation would spoil it, were
- * this thread not to say that it knows what it does. */
-static fopt_status create_uncaptured(fopt_optimizer *o)
+/* Another capture, of a stream that has nothing to do with the legacy one, goes on: to allocate or release memory would
+ * spoil it, were this thread not to say that it knows what it does. */
+static fopt_status relax(cuda_private *p)
 {
-    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-    cuda_private *p = o->private;
-    order_tiles(o, p);
-    fopt_status status =
-        fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
-    if (status)
-        return status;
-    status = load_kernels(p);
-    if (!status)
-        status = fopt_i_allocate_state(o);
-    if (!status) {
-        lay_out(o, &p->tables);
-        status = fill_device(o, &p->tables);
-    }
-    if (status) {
-        /* What was enqueued before the failure still writes. The first error is the one that is told. */
-        if (cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
-            cudaGetLastError();
-        fopt_i_release_state(o);
-    }
-    (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
-    return status;
+    p->capture_mode = cudaStreamCaptureModeRelaxed;
+    return fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
+                             "cudaThreadExchangeStreamCaptureMode");
 }
 
-static fopt_status create_here(fopt_optimizer *o)
+static void shut(fopt_optimizer *o)
 {
+    cuda_private *p = o->private;
+    (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
+                            "cudaThreadExchangeStreamCaptureMode");
+    leave(o);
+}
+
+static fopt_status open_entered(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
     fopt_status status = check_capture();
     if (!status)
         status = check_tensors(o);
-    return status ? status : create_uncaptured(o);
+    if (!status)
+        status = relax(p);
+    if (status)
+        return status;
+    order_tiles(o, p);
+    status = load_kernels(p);
+    if (status)
+        (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
+                                "cudaThreadExchangeStreamCaptureMode");
+    return status;
 }
 
-static fopt_status create(fopt_optimizer *o)
+static fopt_status open_device(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
     fopt_status status = check_index(o->config.device.index);
@@ -323,13 +323,32 @@ static fopt_status create(fopt_optimizer *o)
         status = fopt_i_cuda_find_context(o->config.device.index, &p->context);
     if (!status)
         status = enter(o);
-    if (!status) {
-        status = create_here(o);
-        leave(o);
-    }
     if (status)
-        fopt_i_cuda_drop_context(&p->context);
+        return status;
+    status = open_entered(o);
+    if (status)
+        leave(o);
     return status;
+}
+
+static fopt_status fill(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    lay_out(o, &p->tables);
+    fopt_status status = fill_device(o, &p->tables);
+    /* What was enqueued before a failure still writes. The first error is the one that is told. */
+    if (status && cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
+        cudaGetLastError();
+    return status;
+}
+
+/* Whatever has failed before: an error that is on CUDA's record stays there. */
+static void reopen(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    FOPT_I_BEGIN_RANGE(fopt_i_call());
+    (void)fopt_i_cuda_push_context(&p->context);
+    (void)relax(p);
 }
 
 static bool is_of_capture(cudaError_t error)
@@ -338,34 +357,25 @@ static bool is_of_capture(cudaError_t error)
 }
 
 /* Waits until the device does nothing of this optimizer's any more. Returns false if that cannot be known, since a
- * stream is being captured. After any other error the device does nothing at all. */
-static bool wait_for_device(void)
+ * stream is being captured. After any other error the device does nothing at all. An error of ours has nowhere to go. */
+static bool wait_for_device(const fopt_optimizer *o)
 {
+    (void)o;
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    const bool failed_before = cudaPeekAtLastError() != cudaSuccess;
     /* To ask spoils no capture, to wait would. It tells of blocking streams alone. */
-    if (is_of_capture(cudaStreamIsCapturing(cudaStreamLegacy, &capture)))
-        return false;
-    return !is_of_capture(cudaDeviceSynchronize());
+    cudaError_t error = cudaStreamIsCapturing(cudaStreamLegacy, &capture);
+    if (!is_of_capture(error))
+        error = cudaDeviceSynchronize();
+    if (!failed_before)
+        cudaGetLastError();
+    return !is_of_capture(error);
 }
 
-/* Steps may still use the state where nothing can be waited for: it is then never released, nor is its context. */
-static void destroy(fopt_optimizer *o)
+static void close_device(fopt_optimizer *o)
 {
-    const fopt_i_cuda_context *context = &((const cuda_private *)o->private)->context;
-    const bool failed_before = cudaPeekAtLastError() != cudaSuccess;
-    FOPT_I_BEGIN_RANGE(fopt_i_call());
-    fopt_i_cuda_push_context(context);
-    const bool idle = wait_for_device();
-    if (idle)
-        fopt_i_release_state(o);
-    else
-        o->state = NULL;
-    fopt_i_cuda_pop_context(context);
-    if (idle)
-        fopt_i_cuda_drop_context(context);
-    if (!failed_before)
-        cudaGetLastError(); /* ours, which has nowhere to go */
-    FOPT_I_END_RANGE();
+    const cuda_private *p = o->private;
+    fopt_i_cuda_drop_context(&p->context);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
@@ -444,34 +454,33 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
 
-static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
+static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
 {
-    const fopt_i_record *r = &alone->record;
     fopt_status status = check_param_and_grad(device, r, tensor);
     for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
             status = check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
         if (!status && bytes.absmax > 0)
-            status = check_memory(device, alone->absmax[kind], bytes.absmax, "an absmax", tensor);
+            status = check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
     }
     return status;
 }
 
-static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *r,
                                fopt_i_subject tensor, fopt_stream stream)
 {
-    fopt_status status = check_arrays(config->device.index, group, alone, tensor);
+    fopt_status status = check_arrays(config->device.index, group, r, tensor);
     if (status)
         return status;
     /* The coefficients are computed here, where the program may have set other modes. */
     const fopt_i_environment environment = fopt_i_environment_enter();
-    const cudaError_t error = fopt_i_cuda_update(alone, group, config->seed, stream);
+    const cudaError_t error = fopt_i_cuda_update(r, group, config->seed, stream);
     fopt_i_environment_leave(environment);
     return fopt_i_cuda_check(error, "launching the update");
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *r,
                           fopt_i_subject tensor, fopt_stream stream)
 {
     fopt_i_cuda_context context = {.handle = NULL};
@@ -483,7 +492,7 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
     if (!status)
         status = enter_context(&context);
     if (!status) {
-        status = update_here(config, group, alone, tensor, stream);
+        status = update_here(config, group, r, tensor, stream);
         leave_context(&context);
     }
     fopt_i_cuda_drop_context(&context);
@@ -496,8 +505,12 @@ const fopt_i_backend fopt_i_cuda_backend = {
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
-    .create = create,
-    .destroy = destroy,
+    .open = open_device,
+    .fill = fill,
+    .reopen = reopen,
+    .wait = wait_for_device,
+    .shut = shut,
+    .close = close_device,
     .enter = enter,
     .leave = leave,
     .step = step,

@@ -2,7 +2,7 @@
 #ifndef FOPT_I_INTERNAL_H
 #define FOPT_I_INTERNAL_H
 
-#include "../kernels/record.h"
+#include "../kernels/state.h"
 #include "fusedopt.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,7 +43,7 @@ typedef struct fopt_i_rule {
 
 typedef struct fopt_i_format {
     const char *name;
-    size_t element_bytes, tile_bytes; /* a tile takes the latter besides its elements */
+    size_t element_bytes;
 } fopt_i_format;
 
 const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
@@ -148,11 +148,6 @@ struct fopt_optimizer {
     bool broken;
 };
 
-/* Allocates `device_bytes` of the device, and points the records to their moments in it. To be released by the backend
- * if it must have something done around it; what is left is released when the object is. */
-fopt_status fopt_i_allocate_state(fopt_optimizer *optimizer);
-void fopt_i_release_state(fopt_optimizer *optimizer);
-
 /* Memory of the host by the library itself. */
 extern const fopt_allocator fopt_i_host_allocator;
 
@@ -168,11 +163,19 @@ struct fopt_i_backend {
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
     /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
     fopt_status (*complete_config)(fopt_config *config);
-    /* With records and groups filled in: checks that the device is there and can use the tensors' memory, allocates the
-     * state, zeroes it, and prepares the rest. */
-    fopt_status (*create)(fopt_optimizer *optimizer);
-    void (*destroy)(fopt_optimizer *optimizer); /* waits until the device is done with it */
-    /* Makes the optimizer's device current, and the caller's again. */
+    /* Creation: open() finds the device, with records and groups filled in, sees that it can use the tensors' memory,
+     * orders their tiles, and makes it current. Memory is then allocated, as large as was planned, and fill() makes of
+     * it a state of zeros and whatever else lies there; when it fails nothing writes there any more. shut() makes the
+     * caller's device current again. */
+    fopt_status (*open)(fopt_optimizer *optimizer);
+    fopt_status (*fill)(fopt_optimizer *optimizer);
+    void (*shut)(fopt_optimizer *optimizer);
+    /* The end: reopen() makes the device current once more, wait() waits for it, and tells whether it is done with the
+     * memory, which is then released before shut(). close() ends what open() began, also if that failed. */
+    void (*reopen)(fopt_optimizer *optimizer);
+    bool (*wait)(const fopt_optimizer *optimizer);
+    void (*close)(fopt_optimizer *optimizer);
+    /* Makes the optimizer's device current for a call, and the caller's again. */
     fopt_status (*enter)(const fopt_optimizer *optimizer);
     void (*leave)(const fopt_optimizer *optimizer);
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
@@ -182,9 +185,9 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
-    /* One step, of number record->step + 1, of one tensor, which messages name. Checks that the device is there and can
+    /* The next step of one tensor, which messages name. Checks that the device is there and can
      * use the memory. */
-    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
                           fopt_i_subject tensor, fopt_stream stream);
 };
 

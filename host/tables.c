@@ -19,7 +19,7 @@ static const fopt_i_rule rules[] = {
 
 static const fopt_i_format formats[] = {
 #define ROW(format, format_name, bytes)                                                                                \
-    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name), .tile_bytes = bytes},
+    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name)},
     FOPT_I_FORMATS(ROW)
 #undef ROW
 };

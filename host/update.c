@@ -33,9 +33,9 @@ static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_
 
 /* One moment, checked against the group; NULL if the group keeps none. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
-                              fopt_i_subject subject, fopt_i_alone *alone)
+                              fopt_i_subject subject, fopt_i_record *record)
 {
-    const size_t count = (size_t)alone->record.count;
+    const size_t count = (size_t)record->count;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
@@ -45,7 +45,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         if (status)
             return status;
     }
-    alone->record.state[kind] = array.data;
+    record->state[kind] = array.data;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array",
                            fopt_i_label_of(subject).text, array.data, rule->name);
@@ -64,7 +64,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, subject);
     if (!status)
         status = check_absmax(&array, name, subject);
-    alone->absmax[kind] = array.absmax;
+    record->absmax[kind] = array.absmax;
     return status;
 }
 
@@ -80,9 +80,8 @@ static fopt_status check_reserved(const void *from, unsigned kind)
     return status;
 }
 
-static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
 {
-    const fopt_i_record *r = &alone->record;
     fopt_i_interval intervals[2 + 2 * FOPT_I_STATE_KINDS];
     size_t count = 0;
     if (r->count == 0)
@@ -96,7 +95,7 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
         if (bytes.data > 0)
             intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
         if (bytes.absmax > 0)
-            intervals[count++] = fopt_i_interval_of(alone->absmax[kind], bytes.absmax, 2 + FOPT_I_STATE_KINDS + kind);
+            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, 2 + FOPT_I_STATE_KINDS + kind);
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
@@ -139,24 +138,24 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
             return status;
     }
 
-    fopt_i_alone alone = {.record = {
-                              .param = t.param,
-                              .grad = t.grad,
-                              .count = t.count,
-                              .id = t.global_id != 0 ? t.global_id : 1,
-                              .tile_offset = t.first_element / FOPT_I_TILE,
-                              .step = step - 1,
-                              .param_format = (uint8_t)t.param_format,
-                              .grad_format = (uint8_t)t.grad_format,
-                          }};
+    fopt_i_record record = {
+        .param = t.param,
+        .grad = t.grad,
+        .count = t.count,
+        .id = t.global_id != 0 ? t.global_id : 1,
+        .tile_offset = t.first_element / FOPT_I_TILE,
+        .step = step - 1,
+        .param_format = (uint8_t)t.param_format,
+        .grad_format = (uint8_t)t.grad_format,
+    };
     for (unsigned kind = FOPT_I_STATE_KINDS; !status && states && kind < FOPT_STATE_KINDS; kind++)
         status = check_reserved(fopt_i_at(states, kind), kind);
     for (unsigned kind = 0; !status && kind < FOPT_I_STATE_KINDS; kind++)
         status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g,
-                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &alone);
+                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &record);
     if (!status)
-        status = check_overlaps(&g, &alone, subject);
+        status = check_overlaps(&g, &record, subject);
     if (status || t.count == 0)
         return status;
-    return backend->update(&complete, &g, &alone, subject, stream);
+    return backend->update(&complete, &g, &record, subject, stream);
 }

@@ -15,8 +15,9 @@ FOPT_FN int64_t fopt_i_next_step(int64_t step)
 
 typedef struct fopt_i_record {
     void *param;
-    void *grad; /* NULL: skip this tensor */
-    void *state[FOPT_I_STATE_KINDS];
+    void *grad;                        /* NULL: skip this tensor */
+    void *state[FOPT_I_STATE_KINDS];   /* NULL: the rule keeps none */
+    float *absmax[FOPT_I_STATE_KINDS]; /* of moments whose tiles have a scale, one a tile; else NULL */
     uint64_t count;
     uint64_t first_tile;  /* place of its first tile in the walk, whose order is the backend's */
     uint64_t id;          /* global_id */
@@ -26,31 +27,11 @@ typedef struct fopt_i_record {
     uint8_t param_format, grad_format;
 } fopt_i_record;
 
-/* A tensor that is in no optimizer (fopt_update()). */
-typedef struct fopt_i_alone {
-    fopt_i_record record;
-    float *absmax[FOPT_I_STATE_KINDS]; /* of quantized moments, which an optimizer keeps behind their codes */
-} fopt_i_alone;
-
 typedef struct fopt_i_group {
     fopt_group value;
     unsigned kinds; /* set of state arrays */
     unsigned loop;  /* index into FOPT_I_LOOPS */
 } fopt_i_group;
-
-/* Of all arrays of an optimizer's state. */
-#define FOPT_I_ALIGNMENT 64
-
-FOPT_FN size_t fopt_i_padded(size_t bytes)
-{
-    return (bytes + FOPT_I_ALIGNMENT - 1) / FOPT_I_ALIGNMENT * FOPT_I_ALIGNMENT;
-}
-
-/* In an optimizer. */
-FOPT_FN float *fopt_i_absmax(const fopt_i_record *r, unsigned kind)
-{
-    return (float *)((char *)r->state[kind] + fopt_i_padded((size_t)r->count));
-}
 
 FOPT_FN uint64_t fopt_i_tile_count(uint64_t count)
 {

@@ -283,7 +283,7 @@ Test(allocation, tables_are_small)
         tensors[i].name = NULL;
     ASSERT_OK(fopt_query_sizes(&m.config, m.groups, MODEL_TENSORS, tensors, COUNT, &nameless));
 
-    cr_expect_leq(named.table_bytes - none.table_bytes, (size_t)136 * COUNT);
+    cr_expect_leq(named.table_bytes - none.table_bytes, (size_t)168 * COUNT);
     cr_expect_leq(none.table_bytes, 2 * sizeof m.groups);
     cr_expect_eq(named.table_bytes, nameless.table_bytes);
     cr_expect_eq(named.host_bytes - nameless.host_bytes, COUNT * sizeof "a name");

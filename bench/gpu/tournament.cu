@@ -7,6 +7,7 @@
  * Each format has a process of its own. A kernel that fails, or is not done within 15 seconds, is named, and the format
  * begins anew without it. Exits 1 if there was one, or if bits differed.
  */
+#include "../../kernels/state.h"
 #include "data.cuh"
 #include "variants/variant.h"
 
@@ -162,6 +163,8 @@ static fopt_i_record record_of(const arena &a, const variant *v, uint64_t begin,
     r.grad = no_grad ? nullptr : a.array[GRAD] + 4 * begin;
     r.state[FOPT_FIRST_MOMENT] = a.array[FIRST] + 4 * begin;
     r.state[FOPT_SECOND_MOMENT] = a.array[SECOND] + 4 * begin;
+    for (unsigned kind = FOPT_FIRST_MOMENT; v->state == FOPT_Q8 && kind <= FOPT_SECOND_MOMENT; kind++)
+        r.absmax[kind] = (float *)((char *)r.state[kind] + fopt_i_padded(count));
     r.count = count;
     r.id = (uint64_t)number + 1;
     r.step = STEP;
@@ -188,7 +191,7 @@ static void fill_state(const data_set &set, role r, fopt_format format, const fo
     const uint64_t tiles = fopt_i_tile_count(record.count);
     on_each(record.count, fill, set, r, (unsigned)format, record.state[kind], begin, record.count);
     if (format == FOPT_Q8)
-        on_each(tiles, fill_absmax, set, r, fopt_i_absmax(&record, kind), begin / FOPT_I_TILE, tiles);
+        on_each(tiles, fill_absmax, set, r, record.absmax[kind], begin / FOPT_I_TILE, tiles);
 }
 
 static void put_group(const arena &a, const variant *v, const data_set &set, size_t records)

@@ -10,7 +10,6 @@ typedef struct fopt_i_cpu_job {
     size_t record_count;
     const fopt_i_group *groups;
     uint64_t seed;
-    float *const *absmax; /* of the one tensor of fopt_update(), by kind; NULL: of an optimizer */
 } fopt_i_cpu_job;
 
 /* The record that a tile belongs to, by bisection: the last whose first tile is not after it. `tile` must be one of

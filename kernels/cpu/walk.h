@@ -22,7 +22,6 @@ typedef struct visit {
     const fopt_i_record *record;
     const fopt_i_group *group;
     fopt_i_beginning beginning;
-    float *absmax[FOPT_I_STATE_KINDS]; /* of the moments that are quantized */
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
@@ -56,7 +55,7 @@ FOPT_I_INLINE fopt_i_moments moments_of(const visit *v, unsigned kind, uint64_t 
     const fopt_i_record *r = v->record;
     return (fopt_i_moments){
         .data = at_tile(r->state[kind], v->group->value.state_format[kind], tile),
-        .absmax = v->absmax[kind] ? v->absmax[kind] + tile : NULL,
+        .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
         .kind = (fopt_state_kind)kind,
         .tile_key = fopt_i_tile_key(v->beginning.step_keys[kind], r->tile_offset + tile),
     };
@@ -299,9 +298,6 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
         if (here > 0 && fopt_i_begin_step(r, group, job->seed, &v.beginning)) {
             v.group = group;
             v.record = r;
-            for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-                if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32)
-                    v.absmax[k] = job->absmax ? job->absmax[k] : fopt_i_absmax(r, k);
             loops[group->loop](&v, first - r->first_tile, here);
         }
         first += here;

@@ -47,7 +47,7 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
                              cudaStream_t stream);
 
 /* The next step of a tensor that is in no table, which is not counted. */
-cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *group, uint64_t seed,
+cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);

@@ -10,7 +10,6 @@
 /* What a tile's elements are computed with: parts of the tables, or of a kernel's arguments. */
 struct work {
     const fopt_i_record *record;
-    float *const *absmax; /* by kind; NULL: where an optimizer keeps them */
     const fopt_format *state_format;
     const fopt_i_coef *coef;
     const uint64_t *step_keys; /* by kind */
@@ -63,7 +62,7 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
         a.state_format[k] = w.state_format[k];
         a.state[k] = at_tile<Loop::quantized>(r.state[k], a.state_format[k], w.tile);
         if (is_quantized<Loop>(a, k)) {
-            a.absmax[k] = (w.absmax ? w.absmax[k] : fopt_i_absmax(&r, k)) + w.tile;
+            a.absmax[k] = r.absmax[k] + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
         a.tile_key[k] = a.state_format[k] == FOPT_F32 || is_quantized<Loop>(a, k)
