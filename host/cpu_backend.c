@@ -46,11 +46,11 @@ static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_B
 #define ISA_COUNT (sizeof best_first / sizeof best_first[0])
 
 /* The value of FUSEDOPT_ISA as the library was loaded, shortened; "" if there was none. Later it could not be read while
- * another thread may change the environment. */
+ * another thread may change the environment. 101 is before constructors of a program's own. */
 static char wished_isa[40];
 
 #ifdef __GNUC__
-__attribute__((constructor)) static void read_environment(void)
+__attribute__((constructor(101))) static void read_environment(void)
 {
     const char *wish = getenv("FUSEDOPT_ISA");
     if (wish)
@@ -156,8 +156,10 @@ static uint64_t mark_of(size_t chunk)
 static void run_chunk(void *argument, size_t index)
 {
     task *t = argument;
-    if (index >= t->chunk_count)
-        return; /* a parallel_for that cannot count is found out below */
+    if (index >= t->chunk_count) { /* one too many is found out below */
+        atomic_fetch_add(&t->chunks_done, 1);
+        return;
+    }
     uint64_t first = index * t->units_per_chunk;
     uint64_t rest = t->unit_count - first;
     fopt_i_environment environment = fopt_i_environment_enter();

@@ -13,21 +13,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What the calling thread is given back at the end of a creation or destruction. */
+typedef struct cuda_stay {
+    bool pushed;                     /* the context */
+    bool relaxed;                    /* the mode of captures; */
+    enum cudaStreamCaptureMode mode; /* which was this */
+} cuda_stay;
+
 typedef struct cuda_private {
-    fopt_i_cuda_context context;             /* current during every call */
-    enum cudaStreamCaptureMode capture_mode; /* the thread's own, between open() or reopen() and shut() */
+    fopt_i_cuda_context context; /* current during every call */
+    cuda_stay stay;
+    bool record_was_clean; /* CUDA's record of errors, when open() or reopen() began */
     fopt_i_cuda_tables tables;
     uint64_t loop_first[FOPT_I_LOOP_COUNT], loop_tiles[FOPT_I_LOOP_COUNT]; /* each loop's part of the tiles */
 } cuda_private;
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
-/* Reports an error that CUDA had before the call: it is not ours, and is left where it is. That a stream or event was
- * found not ready is on the same record, and no failure. */
+/* That a stream or event was found not ready is on the same record, and no failure. */
+static bool is_clean(cudaError_t error)
+{
+    return error == cudaSuccess || error == cudaErrorNotReady;
+}
+
+/* Reports an error that CUDA had before the call: it is not ours, and is left where it is. */
 static fopt_status check_record(void)
 {
     const cudaError_t error = cudaPeekAtLastError();
-    if (error == cudaSuccess || error == cudaErrorNotReady)
+    if (is_clean(error))
         return FOPT_OK;
     return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),
                        cudaGetErrorName(error));
@@ -62,13 +75,18 @@ static void leave(const fopt_optimizer *o)
 
 /* ---- devices and memory -------------------------------------------------------------------------------------- */
 
+static bool is_none(cudaError_t error)
+{
+    return error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver;
+}
+
 static fopt_status device_count(int *count)
 {
     cudaError_t error = cudaGetDeviceCount(count);
     if (error == cudaSuccess)
         return FOPT_OK;
     *count = 0;
-    if (error != cudaErrorNoDevice && error != cudaErrorInsufficientDriver)
+    if (!is_none(error))
         return fopt_i_cuda_check(error, "cudaGetDeviceCount");
     cudaGetLastError();
     return FOPT_OK; /* none is an answer */
@@ -78,11 +96,13 @@ static fopt_status check_index(int index)
 {
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess) {
+    if (is_none(error)) {
         cudaGetLastError();
         return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: %s (%s)",
                            cudaGetErrorString(error), cudaGetErrorName(error));
     }
+    if (error != cudaSuccess)
+        return fopt_i_cuda_check(error, "cudaGetDeviceCount");
     if (index < 0 || index >= count)
         return fopt_i_fail(FOPT_ERR_DEVICE, "device.index is %d, but CUDA has %d device(s)", index, count);
     return FOPT_OK;
@@ -121,7 +141,8 @@ static void release(void *context, void *pointer, size_t bytes, fopt_stream stre
     (void)context;
     (void)bytes;
     (void)stream;
-    cudaFree(pointer);
+    if (cudaFree(pointer) != cudaSuccess)
+        cudaGetLastError(); /* it has nowhere to go */
 }
 
 static fopt_status complete_config(fopt_config *config)
@@ -278,39 +299,43 @@ static fopt_status load_kernels(const cuda_private *p)
     return status;
 }
 
-/* Another capture, of a stream that has nothing to do with the legacy one, goes on: to allocate or release memory would
- * spoil it, were this thread not to say that it knows what it does. */
-static fopt_status relax(cuda_private *p)
+/* What open() or reopen() changed of the calling thread, and shut() gives back. */
+static void begin_stay(fopt_optimizer *o, bool pushed)
 {
-    p->capture_mode = cudaStreamCaptureModeRelaxed;
-    return fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
-                             "cudaThreadExchangeStreamCaptureMode");
+    cuda_private *p = o->private;
+    p->stay = (cuda_stay){.pushed = pushed, .mode = cudaStreamCaptureModeRelaxed};
+    /* Another capture, of a stream that has nothing to do with the legacy one, goes on: to allocate or release memory
+     * would spoil it, were this thread not to say that it knows what it does. */
+    p->stay.relaxed = cudaThreadExchangeStreamCaptureMode(&p->stay.mode) == cudaSuccess;
 }
 
+/* An error that is on CUDA's record now, and was not when it was clean, is ours, or an allocator's: whatever it meant is
+ * told by a status, or has nowhere to go. */
 static void shut(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
-    (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
-                            "cudaThreadExchangeStreamCaptureMode");
-    leave(o);
+    if (p->stay.relaxed)
+        cudaThreadExchangeStreamCaptureMode(&p->stay.mode);
+    if (p->record_was_clean && cudaPeekAtLastError() != cudaErrorNotReady)
+        cudaGetLastError();
+    if (p->stay.pushed)
+        fopt_i_cuda_pop_context(&p->context);
+    FOPT_I_END_RANGE();
 }
 
 static fopt_status open_entered(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
     fopt_status status = check_capture();
-    if (!status)
-        status = check_tensors(o);
-    if (!status)
-        status = relax(p);
+    if (status)
+        return status;
+    if (!p->stay.relaxed)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "cudaThreadExchangeStreamCaptureMode failed");
+    status = check_tensors(o);
     if (status)
         return status;
     order_tiles(o, p);
-    status = load_kernels(p);
-    if (status)
-        (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&p->capture_mode),
-                                "cudaThreadExchangeStreamCaptureMode");
-    return status;
+    return load_kernels(p);
 }
 
 static fopt_status open_device(fopt_optimizer *o)
@@ -325,9 +350,11 @@ static fopt_status open_device(fopt_optimizer *o)
         status = enter(o);
     if (status)
         return status;
+    p->record_was_clean = true;
+    begin_stay(o, true);
     status = open_entered(o);
     if (status)
-        leave(o);
+        shut(o);
     return status;
 }
 
@@ -346,9 +373,9 @@ static fopt_status fill(fopt_optimizer *o)
 static void reopen(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
+    p->record_was_clean = is_clean(cudaPeekAtLastError());
     FOPT_I_BEGIN_RANGE(fopt_i_call());
-    (void)fopt_i_cuda_push_context(&p->context);
-    (void)relax(p);
+    begin_stay(o, fopt_i_cuda_try_push_context(&p->context));
 }
 
 static bool is_of_capture(cudaError_t error)
@@ -357,19 +384,17 @@ static bool is_of_capture(cudaError_t error)
 }
 
 /* Waits until the device does nothing of this optimizer's any more. Returns false if that cannot be known, since a
- * stream is being captured. After any other error the device does nothing at all. An error of ours has nowhere to go. */
+ * stream is being captured or the optimizer's context is gone. After any other error the device does nothing at all. */
 static bool wait_for_device(const fopt_optimizer *o)
 {
-    (void)o;
+    const cuda_private *p = o->private;
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    const bool failed_before = cudaPeekAtLastError() != cudaSuccess;
+    if (!p->stay.pushed)
+        return false;
     /* To ask spoils no capture, to wait would. It tells of blocking streams alone. */
-    cudaError_t error = cudaStreamIsCapturing(cudaStreamLegacy, &capture);
-    if (!is_of_capture(error))
-        error = cudaDeviceSynchronize();
-    if (!failed_before)
-        cudaGetLastError();
-    return !is_of_capture(error);
+    if (is_of_capture(cudaStreamIsCapturing(cudaStreamLegacy, &capture)))
+        return false;
+    return !is_of_capture(cudaDeviceSynchronize());
 }
 
 static void close_device(fopt_optimizer *o)

@@ -196,7 +196,8 @@ extern const fopt_i_backend fopt_i_cpu_backend;
 extern const fopt_i_backend fopt_i_cuda_backend;
 #endif
 
-/* backends.c: the backend of a kind; NULL, and a failure in *status, if there is none in this build. */
-const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status);
+/* backends.c: the backend of a kind, NULL if there is none in this build, and the failure that says so. */
+const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind);
+fopt_status fopt_i_fail_without_backend(fopt_device_kind kind);
 
 #endif

@@ -11,7 +11,8 @@ fopt_status fopt_i_begin_plan(const fopt_config *config, const fopt_group *group
     if (!status)
         status = fopt_i_check_array(tensors, tensor_count, FOPT_I_LEAST_TENSOR, "tensors", "tensor_count");
     for (size_t i = 0; i < tensor_count && !status; i++) {
-        const char *name = ((const fopt_tensor *)fopt_i_at(tensors, i))->name;
+        const char *name;
+        memcpy((void *)&name, (const char *)fopt_i_at(tensors, i) + offsetof(fopt_tensor, name), sizeof name);
         plan->name_bytes += name ? strlen(name) + 1 : 0;
     }
     return status;

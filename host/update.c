@@ -71,12 +71,14 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
 /* Room for kinds that there are not yet. */
 static fopt_status check_reserved(const void *from, unsigned kind)
 {
+    static const char *const parts[] = {"[4]", "[5]", "[6]", "[7]"};
+    static_assert(sizeof parts / sizeof *parts == FOPT_STATE_KINDS - FOPT_I_STATE_KINDS, "each has a name");
     fopt_array array;
-    fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array,
-                                            (fopt_i_subject){"states", kind, NULL, NULL});
+    const fopt_i_subject subject = {"states", FOPT_I_NO_INDEX, NULL, parts[kind - FOPT_I_STATE_KINDS]};
+    fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array, subject);
     if (!status && array.data)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "states[%u]: data is %p, but there is no such fopt_state_kind", kind,
-                           array.data);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but there is no such fopt_state_kind",
+                           fopt_i_label_of(subject).text, array.data);
     return status;
 }
 

@@ -125,8 +125,8 @@ fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, con
         status = check_config(config);
     if (status)
         return status;
-    *backend = fopt_i_find_backend(config->device.kind, &status);
-    return *backend ? (*backend)->complete_config(config) : status;
+    *backend = fopt_i_find_backend(config->device.kind);
+    return *backend ? (*backend)->complete_config(config) : fopt_i_fail_without_backend(config->device.kind);
 }
 
 /* ---- groups -------------------------------------------------------------------------------------------------- */
