@@ -2,11 +2,13 @@
 #include "gnuplot.h"
 #include "options.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char caption[] = "bars: the middle half of the samples;  !  another run might well give another median";
+static const char caption[] =
+    "error bars: the middle half of the samples;  !  another run might well give another median";
 
 static const char *engine_name(const bench_entry *entry, size_t row)
 {
@@ -120,7 +122,7 @@ static void name_curve(FILE *script, const curve *c)
     write_formats(script, c->first);
     fprintf(script, ": %s' noenhanced", is_roof(c) ? "roof" : engine_name(c->first, c->row));
     if (!is_roof(c))
-        fputs(", '-' with labels offset 0,0.8 notitle", script);
+        fputs(", '-' with labels offset 0.9,0.5 notitle", script);
 }
 
 /* GB/s where a parameter takes so long. */
@@ -154,10 +156,22 @@ static void send_marks(FILE *script, const bench_entry *entries, size_t count, c
         if (!in_curve(entry, c->first))
             continue;
         const measure_row *row = &entry->result.rows[c->row];
-        fprintf(script, "%zu %.9g \"%s\"\n", entry->what.shapes.params, throughput(entry, row->ns_per_param.low),
+        fprintf(script, "%zu %.9g \"%s\"\n", entry->what.shapes.params, throughput(entry, row->ns_per_param.middle),
                 row->wide ? "!" : " ");
     }
     fputs("e\n", script);
+}
+
+/* The largest median. The scale ends above it, not above what outliers reach. */
+static double most_throughput(const bench_entry *entries, size_t count, const curves *all)
+{
+    double most = 0;
+    for (const curve *c = all->items; c < all->items + all->count; ++c)
+        for (const bench_entry *entry = entries; entry < entries + count; ++entry)
+            if (in_curve(entry, c->first))
+                most = fmax(most, is_roof(c) ? entry->result.stream_gb_per_s
+                                             : throughput(entry, entry->result.rows[c->row].ns_per_param.middle));
+    return most;
 }
 
 static void draw_curves(FILE *script, const bench_entry *entries, size_t count, const curves *all)
@@ -168,11 +182,11 @@ static void draw_curves(FILE *script, const bench_entry *entries, size_t count, 
             "set ylabel 'GB/s'\n"
             "set logscale x 2\n"
             "set format x '2^{%%L}'\n"
-            "set yrange [0:*]\n"
-            "set grid ytics linecolor 'gray90' linewidth 0.5\n"
+            "set yrange [0:%.9g]\n"
+            "set grid ytics linecolor 'gray80' linewidth 0.5\n"
             "set key outside right top\n"
             "plot",
-            caption);
+            caption, 1.1 * most_throughput(entries, count, all));
     for (const curve *c = all->items; c < all->items + all->count; ++c) {
         fputs(c == all->items ? "" : ",", script);
         name_curve(script, c);
@@ -227,11 +241,21 @@ static void send_bars(FILE *script, const bench_entry *entries, size_t count, si
         const measure_row *r = &result->rows[row];
         const quartiles part = r->roof_fraction;
         if (marks)
-            fprintf(script, "%.4f %.9g \"%s\"\n", place, part.high, r->wide ? "!" : " ");
+            fprintf(script, "%.4f %.9g \"%s\"\n", place, part.middle, r->wide ? "!" : " ");
         else
             fprintf(script, "%.4f %.9g %.9g %.9g 0.24\n", place, part.middle, part.low, part.high);
     }
     fputs("e\n", script);
+}
+
+/* The largest median, or the roof. */
+static double most_part(const bench_entry *entries, size_t count)
+{
+    double most = 1;
+    for (size_t i = 0; i < count; ++i)
+        for (size_t row = 0; row < entries[i].result.row_count && has_bars(entries, count, i); ++row)
+            most = fmax(most, entries[i].result.rows[row].roof_fraction.middle);
+    return most;
 }
 
 /* Writes the names of the groups below them. */
@@ -256,22 +280,23 @@ static void draw_bars(FILE *script, const bench_entry *entries, size_t count)
     fprintf(script,
             "set title 'The step as a part of the roof, an in-place stream through the same memory' noenhanced\n"
             "unset logscale x\n"
-            "set xlabel \"%s\"\n"
+            "set xlabel \"%s\" offset 0,2\n"
             "set ylabel 'part of the roof'\n"
             "set format x\n"
             "set style fill solid noborder\n"
             "set xrange [-0.6:%.1f]\n"
-            "set yrange [0:*]\n"
-            "set grid ytics linecolor 'gray90' linewidth 0.5\n"
+            "set yrange [0:%.9g]\n"
+            "set grid ytics linecolor 'gray80' linewidth 0.5\n"
             "set key outside right top\n",
-            caption, (double)groups - 0.4);
+            caption, (double)groups - 0.4, 1.2 * most_part(entries, count));
     name_groups(script, entries, count);
     fputs("plot 1 with lines dashtype 2 linecolor 'gray' title 'roof'", script);
     for (size_t row = 0; row < widest->result.row_count; ++row)
-        fprintf(script,
-                ", '-' with boxes linetype %zu title '%s' noenhanced, '' with yerrorbars linecolor 'gray30' "
-                "pointtype 0 notitle, '' with labels offset 0,0.6 notitle",
-                row + 1, engine_name(widest, row));
+        fprintf(
+            script,
+            ", '-' using 1:2:5 with boxes linetype %zu title '%s' noenhanced, '' using 1:3:(0):($4-$3) with vectors "
+            "nohead linewidth 1.5 linecolor 'gray30' notitle, '' with labels offset 0.9,0.5 notitle",
+            row + 1, engine_name(widest, row));
     fputc('\n', script);
     for (size_t row = 0; row < widest->result.row_count; ++row)
         for (int layer = 0; layer < 3; ++layer)

@@ -134,7 +134,7 @@ bool report_plot(const char *command, const char *path, fopt_device on, const en
             "set xrange [0:%zu]\n"
             "set logscale y\n"
             "set yrange [%s]\n"
-            "set grid ytics linecolor 'gray90' linewidth 0.5\n"
+            "set grid ytics linecolor 'gray80' linewidth 0.5\n"
             "set key outside right top\n"
             "plot",
             runs->epochs + 1, any_finite(runs, run_count) ? "*:*" : "0.001:10");
