@@ -161,6 +161,8 @@ static bool add_case(bench_plan *made, const struct rule *rule, bench_formats f,
         made->entries = entries;
         made->room = room;
     }
+    if (strcmp(rule->name, "sgd") == 0)
+        f.state = FOPT_F32; /* it keeps none */
     bench_entry *entry = &made->entries[made->count];
     *entry = (bench_entry){.what = {.rule = rule->name, .param = f.param, .grad = f.grad, .state = f.state}};
     fopt_group *group = &entry->what.group;

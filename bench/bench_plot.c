@@ -37,7 +37,7 @@ static bool in_curve(const bench_entry *entry, const bench_entry *first)
 typedef struct curve {
     const bench_entry *first;
     size_t row;
-    size_t colour; /* from 0; each rule and engine has its own */
+    size_t colour; /* from 0; what differs in more than the state's format has its own */
 } curve;
 
 typedef struct curves {
@@ -72,7 +72,15 @@ static bool is_roof(const curve *c)
     return c->row == c->first->result.row_count;
 }
 
-/* Adds a curve, in the colour of those of its rule and engine, or in the next one. */
+/* Whether two rows differ in size and state format at most: those have dash patterns. */
+static bool same_colour(const curve *a, const curve *b)
+{
+    const measure_case *x = &a->first->what, *y = &b->first->what;
+    return strcmp(x->rule, y->rule) == 0 && x->param == y->param && x->grad == y->grad &&
+           strcmp(engine_name(a->first, a->row), engine_name(b->first, b->row)) == 0;
+}
+
+/* Adds a curve, in the colour of those like it, or in the next one. */
 static void add_curve(curves *all, const bench_entry *first, size_t row)
 {
     curve *made = &all->items[all->count++];
@@ -82,8 +90,7 @@ static void add_curve(curves *all, const bench_entry *first, size_t row)
     for (const curve *other = all->items; other < made; ++other) {
         if (is_roof(other))
             continue;
-        if (strcmp(other->first->what.rule, first->what.rule) == 0 &&
-            strcmp(engine_name(other->first, other->row), engine_name(first, row)) == 0) {
+        if (same_colour(other, made)) {
             made->colour = other->colour;
             return;
         }
@@ -312,10 +319,13 @@ bool bench_plot(const char *command, const char *path, fopt_device device, const
         !has_curves || count_groups(entries, count) > 1 || widest_entry(entries, count)->result.row_count > 1;
     curves all;
     FILE *script = NULL;
-    if (!list_curves(entries, count, &all))
+    if (!list_curves(entries, count, &all)) {
         complain(command, "out of memory");
-    else
-        script = gnuplot_open(command, 1100, bars && has_curves ? 1000 : 560);
+    } else {
+        const int panel =
+            has_curves && all.count > 20 ? 100 + 20 * (int)all.count : 500; /* the key has a line a curve */
+        script = gnuplot_open(command, 1100, bars && has_curves ? 2 * panel : panel);
+    }
     if (script) {
         fprintf(script, "set multiplot layout %d, 1 title ", bars && has_curves ? 2 : 1);
         gnuplot_quote_machine(script, device);

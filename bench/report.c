@@ -101,14 +101,18 @@ static size_t rule_number(const engine_run *runs, const engine_run *run)
     return number;
 }
 
-/* Without a range of its own gnuplot draws nothing where no loss is finite. */
-static bool any_finite(const engine_run *runs, size_t run_count)
+/* Writes a range that has room for all losses, even if there is one alone or none that is finite, where gnuplot's own
+ * would fail. */
+static void write_range(FILE *script, const engine_run *runs, size_t run_count)
 {
+    double low = INFINITY, high = 0;
     for (size_t i = 0; i < run_count; ++i)
         for (size_t epoch = 0; epoch < runs[i].epochs; ++epoch)
-            if (isfinite(runs[i].losses[epoch]))
-                return true;
-    return false;
+            if (isfinite(runs[i].losses[epoch]) && runs[i].losses[epoch] > 0) {
+                low = fmin(low, runs[i].losses[epoch]);
+                high = fmax(high, runs[i].losses[epoch]);
+            }
+    fprintf(script, "set yrange [%.9g:%.9g]\n", high > 0 ? low / 1.5 : 0.1, high > 0 ? high * 1.5 : 10);
 }
 
 static void write_title(FILE *script, fopt_device on, size_t seeds)
@@ -128,16 +132,16 @@ bool report_plot(const char *command, const char *path, fopt_device on, const en
     if (!script)
         return false;
     write_title(script, on, seeds);
+    write_range(script, runs, run_count);
     fprintf(script,
             "set xlabel 'epoch'\n"
             "set ylabel 'mean training loss'\n"
             "set xrange [0:%zu]\n"
             "set logscale y\n"
-            "set yrange [%s]\n"
             "set grid ytics linecolor 'gray80' linewidth 0.5\n"
             "set key outside right top\n"
             "plot",
-            runs->epochs + 1, any_finite(runs, run_count) ? "*:*" : "0.001:10");
+            runs->epochs + 1);
     for (size_t first = 0; first < run_count; first += seeds) {
         const engine_run *run = &runs[first];
         fprintf(

@@ -101,7 +101,7 @@ END
 for signal in INT TERM HUP; do
     fake_gnuplot "cat >/dev/null; $drawing; kill -$signal \$PPID; sleep 1; echo '</svg>'"
     status=0
-    (PATH=$dir/fake:$PATH exec "$program" "${train[@]}") >out 2>err || status=$?
+    { (PATH=$dir/fake:$PATH exec "$program" "${train[@]}") >out 2>err || status=$?; } 2>/dev/null
     [ "$status" -gt 128 ] && as_it_was
     report $? "SIG$signal while gnuplot draws leaves the old plot as it was"
 done
@@ -143,7 +143,7 @@ report $? "a command line that is wrong makes no plot"
 chmod 640 plots/old.svg
 ln -s plots/old.svg link.svg
 run train --rule sgd --epochs 1 --plot link.svg
-[ "$status" -eq 0 ] && [ -L link.svg ] && [ "$(ls -A plots)" = old.svg ] && tail -n 1 plots/old.svg | grep -q '</svg>' &&
+[ "$status" -eq 0 ] && [ -L link.svg ] && [ "$(ls -A plots)" = old.svg ] && tail -n 2 plots/old.svg | grep -q '</svg>' && [ ! -s err ] &&
     [ "$(stat -c %a plots/old.svg)" = 640 ]
 report $? "a plot is replaced behind a symbolic link, and keeps its mode"
 
@@ -198,19 +198,18 @@ for name, (colour, dashes) in curves.items():
 END
 report $? "the plot of train has title, machine and commit, a colour for each rule and a dash pattern for each format"
 
-formats=(--formats f32/f32/f32 --formats bf16/bf16/bf16 --formats bf16/bf16/q8)
-run bench --repeat 5 --params 2^10..2^14 --rule adam --rule rmsprop --rule sgd --rule momentum --rule adamw \
-    "${formats[@]}" --plot bench.svg
+run bench --repeat 5 --params 2^10..2^12 --rule adam --rule sgd --rule momentum --formats f32/f32/f32 \
+    --formats bf16/bf16/bf16 --formats bf16/bf16/q8 --plot bench.svg
 [ "$status" -eq 0 ] && [ ! -s err ] && python3 - "$program" 2>>err <<'END'
 from read import *
 texts, curves = read("bench.svg")
 names_machine(texts)
 assert any("Throughput" in text for text in texts) and any("roof" in text and "step" in text for text in texts), texts
 ours = {name: look for name, look in curves.items() if ":" in name and not name.endswith("roof")}
-assert len(ours) >= 15 + 10 and len(set(ours.values())) == len(ours), ours
+assert len(ours) >= 3 + 5 and len(set(ours.values())) == len(ours), ours
 rows = [line.split() for line in open("out") if "/" in line and "%" in line]
 marks = [row for row in rows if any(word.endswith("%!") for word in row)]
-largest = [row for row in marks if row[3] == "16384"] # which the bars show
+largest = [row for row in marks if row[3] == "4096"] # which the bars show
 assert texts.count("!") == len(marks) + len(largest), (texts.count("!"), len(marks), len(largest))
 assert any("middle half" in text for text in texts)
 END
@@ -227,12 +226,12 @@ print(upright)
 END
 }
 run bench --repeat 1 --params 1024,2048 --rule adam --plot one.svg
-run bench --repeat 31 --params 1024,2048 --rule adam --plot many.svg
+run bench --repeat 11 --params 1024,2048 --rule adam --plot many.svg
 [ "$status" -eq 0 ] && [ "$(paths many.svg)" -gt "$(paths one.svg)" ]
 report $? "the plot of bench shows the spread"
 
 run train --rule sgd --epochs 2 --lr 1e9 --plot diverged.svg
-[ "$status" -eq 0 ] && tail -n 1 diverged.svg | grep -q '</svg>'
+[ "$status" -eq 0 ] && tail -n 2 diverged.svg | grep -q '</svg>'
 report $? "a training that diverged is drawn, as far as it can be"
 
 echo "1..$count"
