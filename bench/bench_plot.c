@@ -181,6 +181,20 @@ static double most_throughput(const bench_entry *entries, size_t count, const cu
     return most;
 }
 
+/* Sets a range that is wider than the sizes are: what lies on its edge has no marks. */
+static void write_sizes(FILE *script, const bench_entry *entries, size_t count, const curves *all)
+{
+    double low = INFINITY, high = 0;
+    for (size_t i = 0; i < count; ++i)
+        for (const curve *c = all->items; c < all->items + all->count; ++c)
+            if (in_curve(&entries[i], c->first)) {
+                low = fmin(low, (double)entries[i].what.shapes.params);
+                high = fmax(high, (double)entries[i].what.shapes.params);
+            }
+    const double margin = pow(high / low, 0.04);
+    fprintf(script, "set xrange [%.9g:%.9g]\n", low / margin, high * margin);
+}
+
 static void draw_curves(FILE *script, const bench_entry *entries, size_t count, const curves *all)
 {
     fprintf(script,
@@ -191,9 +205,10 @@ static void draw_curves(FILE *script, const bench_entry *entries, size_t count, 
             "set format x '2^{%%L}'\n"
             "set yrange [0:%.9g]\n"
             "set grid ytics linecolor 'gray80' linewidth 0.5\n"
-            "set key outside right top\n"
-            "plot",
+            "set key outside right top\n",
             caption, 1.1 * most_throughput(entries, count, all));
+    write_sizes(script, entries, count, all);
+    fputs("plot", script);
     for (const curve *c = all->items; c < all->items + all->count; ++c) {
         fputs(c == all->items ? "" : ",", script);
         name_curve(script, c);
