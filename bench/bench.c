@@ -5,15 +5,14 @@
 #include "json_file.h"
 #include "memory.h"
 #include "options.h"
+#include "progress.h"
 #include "stopwatch.h"
 #include "whole_file.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char usage[] =
     "usage: fusedopt bench [OPTION]...\n"
@@ -26,21 +25,21 @@ static const char usage[] =
     "With one, all combinations of what was chosen, of adam, f32/f32/f32, flat and 2^26 (CUDA: 2^30) where nothing\n"
     "was. What memory is too small for is left out.\n"
     "\n"
+    "Options; the first four may be given several times:\n"
+    "\n"
     "  --rule NAME         sgd, momentum, rmsprop, adam or adamw\n"
     "  --formats P/G/S     of parameters, gradients (f32, bf16, f16) and state (f32, bf16, q8)\n"
     "  --shapes NAME       flat (one tensor), small (ten thousand of 64 to 4096 elements), gpt2 (124M parameters),\n"
     "                      resnet50, llama (7B, as one of --scale tensor-parallel ranks holds it)\n"
-    "  --params N,LOW..HIGH   sizes of the flat tensor, a number or a power such as 2^20; LOW..HIGH goes by factors\n"
-    "                      of four\n"
+    "  --params LIST       sizes of the flat tensor, 2^10 to 2^40: numbers, powers such as 2^20 and ranges LOW..HIGH,\n"
+    "                      which go by factors of four, with commas between them; at most 64 sizes in all\n"
     "  --scale N           1 to 64 (64)\n"
-    "  --repeat N          samples of each (31)\n"
+    "  --repeat N          samples of each, 1 to 100000 (31)\n"
     "  --quick             fewer cases, smaller ones, at most 11 samples: half a minute at most\n"
     "  --device cpu|cuda   what to measure (cpu)\n"
     "  --json FILE         write machine, roofs and rows to FILE\n"
     "  --plot FILE.svg     draw throughput by size, through gnuplot\n"
-    "  --help              this text\n"
-    "\n"
-    "--rule, --formats, --shapes and --params may be given several times.\n";
+    "  -h, --help          this text\n";
 
 typedef struct bench_options {
     bench_axes axes;
@@ -49,64 +48,6 @@ typedef struct bench_options {
     fopt_device device;
     const char *json_path, *plot_path; /* NULL: none */
 } bench_options;
-
-/* Returns whether to go on; if not, *status is the exit status. */
-static bool read_options(int argc, char **argv, bench_options *chosen, int *status)
-{
-    static const struct option options[] = {
-        {"rule", required_argument, NULL, 'r'},   {"formats", required_argument, NULL, 'f'},
-        {"shapes", required_argument, NULL, 's'}, {"params", required_argument, NULL, 'n'},
-        {"scale", required_argument, NULL, 'c'},  {"repeat", required_argument, NULL, 't'},
-        {"quick", no_argument, NULL, 'q'},        {"device", required_argument, NULL, 'd'},
-        {"json", required_argument, NULL, 'j'},   {"plot", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
-    *status = EXIT_USAGE;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        bool good = true;
-        switch (option) {
-        case 'r':
-            good = bench_choose_rule(argv[0], optarg, &chosen->axes);
-            break;
-        case 'f':
-            good = bench_choose_formats(argv[0], optarg, &chosen->axes);
-            break;
-        case 's':
-            good = bench_choose_shapes(argv[0], optarg, &chosen->axes);
-            break;
-        case 'n':
-            good = bench_choose_params(argv[0], optarg, &chosen->axes);
-            break;
-        case 'c':
-            good = parse_count(argv[0], "--scale", optarg, 1, 64, &chosen->scale);
-            break;
-        case 't':
-            good = parse_count(argv[0], "--repeat", optarg, 1, 100000, &chosen->repeat);
-            break;
-        case 'q':
-            chosen->quick = true;
-            break;
-        case 'd':
-            good = parse_device(argv[0], optarg, &chosen->device);
-            break;
-        case 'j':
-            good = json_parse_path(argv[0], optarg, &chosen->json_path);
-            break;
-        case 'p':
-            good = parse_file(argv[0], "--plot", optarg, ".svg", &chosen->plot_path);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            *status = EXIT_SUCCESS;
-            return false;
-        default: /* getopt_long() has said what is wrong */
-            return false;
-        }
-        if (!good)
-            return false;
-    }
-    return no_more_arguments(argc, argv);
-}
 
 /* ---- the command --------------------------------------------------------------------------------------------- */
 
@@ -152,10 +93,23 @@ static void drop_what_does_not_fit(fopt_device device, bench_plan *made)
     made->count = kept;
 }
 
+/* About how long a case takes, in any unit: by its bytes, and by what even the smallest does. */
+static double work_of(fopt_device device, const bench_entry *entry)
+{
+    return (double)measure_bytes(device, &entry->what) + (1 << 24);
+}
+
+static progress begin_progress(fopt_device device, const bench_plan *made)
+{
+    double work = 0;
+    for (size_t i = 0; i < made->count; ++i)
+        work += work_of(device, &made->entries[i]);
+    return progress_begin(work);
+}
+
 /* Times all cases, printing the table as it goes. */
 static bool run(const char *command, const bench_options *chosen, bench_plan *made)
 {
-    const bool progress = isatty(STDERR_FILENO);
     const double end = stopwatch() + (chosen->quick ? QUICK_SECONDS : SECONDS);
     bool good = true;
     drop_what_does_not_fit(chosen->device, made);
@@ -163,17 +117,17 @@ static bool run(const char *command, const bench_options *chosen, bench_plan *ma
         complain(command, "nothing is left");
         return false;
     }
+    progress shown = begin_progress(chosen->device, made);
     bench_table_head();
     for (size_t i = 0; i < made->count && good; ++i) {
         bench_entry *entry = &made->entries[i];
-        if (progress)
-            fprintf(stderr, "\r%zu of %zu: %s, %s of %zu parameters\033[K", i + 1, made->count, entry->what.rule,
-                    entry->what.shapes.name, entry->what.shapes.params);
+        progress_show(&shown, "%zu of %zu: %s, %s of %zu parameters", i + 1, made->count, entry->what.rule,
+                      entry->what.shapes.name, entry->what.shapes.params);
         const double seconds = (end - stopwatch()) / (double)(made->count - i);
         good =
             measure(command, chosen->device, &entry->what, (measure_effort){chosen->repeat, seconds}, &entry->result);
-        if (progress)
-            fputs("\r\033[K", stderr); /* clears the line */
+        progress_add(&shown, work_of(chosen->device, entry));
+        progress_clear(&shown);
         if (good)
             bench_table_rows(entry);
     }
@@ -185,8 +139,21 @@ static bool run(const char *command, const bench_options *chosen, bench_plan *ma
 int bench_command(int argc, char **argv)
 {
     bench_options chosen = {.scale = 64};
+    const option_spec options[] = {
+        {"rule", OPTION_OTHER, &chosen.axes, .read = bench_choose_rule},
+        {"formats", OPTION_OTHER, &chosen.axes, .read = bench_choose_formats},
+        {"shapes", OPTION_OTHER, &chosen.axes, .read = bench_choose_shapes},
+        {"params", OPTION_OTHER, &chosen.axes, .read = bench_choose_params},
+        {"scale", OPTION_COUNT, &chosen.scale, .low = 1, .high = 64},
+        {"repeat", OPTION_COUNT, &chosen.repeat, .low = 1, .high = 100000},
+        {"quick", OPTION_FLAG, .target = &chosen.quick},
+        {"device", OPTION_DEVICE, .target = &chosen.device},
+        {"json", OPTION_JSON, .target = &chosen.json_path},
+        {"plot", OPTION_PLOT, .target = &chosen.plot_path},
+        {0},
+    };
     int status;
-    if (!read_options(argc, argv, &chosen, &status))
+    if (!read_options(argc, argv, usage, options, &status))
         return status;
     if (chosen.repeat == 0)
         chosen.repeat = chosen.quick ? 11 : 31;
@@ -195,7 +162,7 @@ int bench_command(int argc, char **argv)
     const char *command = argv[0];
     if (!memory_ready(command, chosen.device) ||
         (chosen.json_path && !whole_file_writable(command, chosen.json_path)) ||
-        (chosen.plot_path && (!gnuplot_there(command) || !can_write(command, chosen.plot_path))))
+        (chosen.plot_path && (!gnuplot_there(command) || !whole_file_writable(command, chosen.plot_path))))
         return EXIT_FAILURE;
 
     bench_plan made;
@@ -206,7 +173,7 @@ int bench_command(int argc, char **argv)
     if (good && chosen.json_path)
         good = bench_json(command, chosen.json_path, chosen.device, made.entries, made.count);
     if (good && chosen.plot_path)
-        good = bench_plot(command, chosen.plot_path, made.entries, made.count);
+        good = bench_plot(command, chosen.plot_path, chosen.device, made.entries, made.count);
     bench_plan_free(&made);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

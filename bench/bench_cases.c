@@ -17,24 +17,34 @@ static const struct rule {
 };
 enum { RULE_COUNT = sizeof rules / sizeof *rules };
 
-bool bench_choose_rule(const char *command, const char *name, bench_axes *chosen)
+/* Adds a value to a list, unless it is there already. Returns false if the list is full. */
+static bool add_value(size_t value, size_t *values, size_t *count)
 {
-    for (size_t i = 0; i < RULE_COUNT; ++i)
-        if (strcmp(name, rules[i].name) == 0 && chosen->rule_count < BENCH_MOST) {
-            chosen->rules[chosen->rule_count++] = i;
+    for (size_t i = 0; i < *count; ++i)
+        if (values[i] == value)
             return true;
-        }
+    if (*count == BENCH_MOST)
+        return false;
+    values[(*count)++] = value;
+    return true;
+}
+
+bool bench_choose_rule(const char *command, const char *name, void *chosen)
+{
+    bench_axes *axes = chosen;
+    for (size_t i = 0; i < RULE_COUNT; ++i)
+        if (strcmp(name, rules[i].name) == 0)
+            return add_value(i, axes->rules, &axes->rule_count);
     complain(command, "--rule: '%s' is none of sgd, momentum, rmsprop, adam, adamw", name);
     return false;
 }
 
-bool bench_choose_shapes(const char *command, const char *name, bench_axes *chosen)
+bool bench_choose_shapes(const char *command, const char *name, void *chosen)
 {
+    bench_axes *axes = chosen;
     for (size_t i = 0; i < SHAPES_SETS; ++i)
-        if (strcmp(name, shapes_names[i]) == 0 && chosen->shapes_count < BENCH_MOST) {
-            chosen->shapes[chosen->shapes_count++] = i;
-            return true;
-        }
+        if (strcmp(name, shapes_names[i]) == 0)
+            return add_value(i, axes->shapes, &axes->shapes_count);
     complain(command, "--shapes: '%s' is none of flat, small, gpt2, resnet50, llama", name);
     return false;
 }
@@ -55,48 +65,71 @@ static bool parse_format(const char **text, char end, fopt_format *format)
     return false;
 }
 
-bool bench_choose_formats(const char *command, const char *text, bench_axes *chosen)
+/* Adds formats, unless they are there already. Returns false if the list is full. */
+static bool add_formats(bench_formats f, bench_axes *axes)
 {
-    bench_formats *made = &chosen->formats[chosen->formats_count];
+    for (size_t i = 0; i < axes->formats_count; ++i)
+        if (axes->formats[i].param == f.param && axes->formats[i].grad == f.grad && axes->formats[i].state == f.state)
+            return true;
+    if (axes->formats_count == BENCH_MOST)
+        return false;
+    axes->formats[axes->formats_count++] = f;
+    return true;
+}
+
+bool bench_choose_formats(const char *command, const char *text, void *chosen)
+{
+    bench_formats made;
     const char *rest = text;
-    if (chosen->formats_count < BENCH_MOST && parse_format(&rest, '/', &made->param) &&
-        parse_format(&rest, '/', &made->grad) && parse_format(&rest, '\0', &made->state)) {
-        chosen->formats_count++;
-        return true;
+    if (!parse_format(&rest, '/', &made.param) || !parse_format(&rest, '/', &made.grad) ||
+        !parse_format(&rest, '\0', &made.state)) {
+        complain(command, "--formats: '%s' is not PARAM/GRAD/STATE, such as bf16/bf16/f32", text);
+        return false;
     }
-    complain(command, "--formats: '%s' is not PARAM/GRAD/STATE, such as bf16/bf16/f32", text);
+    if (add_formats(made, chosen))
+        return true;
+    complain(command, "--formats: more than %d", BENCH_MOST);
     return false;
 }
 
-/* A number, or 2^NUMBER; *end is behind it. */
-static size_t parse_size(const char *text, char **end)
+static const size_t least_params = 1024, most_params = (size_t)1 << 40;
+
+/* Reads a size, NUMBER or 2^NUMBER. Returns what is behind it, or NULL if there is none. */
+static const char *parse_size(const char *text, size_t *size)
 {
-    if (*text < '0' || *text > '9') {
-        *end = (char *)text;
-        return 0;
-    }
-    const unsigned long long number = strtoull(text, end, 10);
-    if (number != 2 || **end != '^')
-        return (size_t)number;
-    const unsigned long long exponent = strtoull(*end + 1, end, 10);
-    return exponent < 60 ? (size_t)1 << exponent : 0;
+    size_t exponent;
+    if (strncmp(text, "2^", 2) != 0)
+        return parse_integer(text, most_params, size);
+    text = parse_integer(text + 2, 40, &exponent);
+    *size = text ? (size_t)1 << exponent : 0;
+    return text;
 }
 
-bool bench_choose_params(const char *command, const char *text, bench_axes *chosen)
+/* Reads a size, or a range LOW..HIGH, as parse_size() does. */
+static const char *parse_range(const char *text, size_t *low, size_t *high)
 {
-    const size_t least = 1024, most = (size_t)1 << 40;
+    const char *rest = parse_size(text, low);
+    *high = *low;
+    if (rest && strncmp(rest, "..", 2) == 0)
+        rest = parse_size(rest + 2, high);
+    return rest && *low >= least_params && *low <= *high ? rest : NULL;
+}
+
+bool bench_choose_params(const char *command, const char *text, void *chosen)
+{
+    bench_axes *axes = chosen;
     for (const char *rest = text;; ++rest) {
-        char *end;
-        size_t low = parse_size(rest, &end), high = low;
-        if (strncmp(end, "..", 2) == 0)
-            high = parse_size(end + 2, &end);
-        if (low < least || high < low || high > most || (*end != ',' && *end != '\0')) {
+        size_t low, high;
+        rest = parse_range(rest, &low, &high);
+        if (!rest || (*rest != ',' && *rest != '\0')) {
             complain(command, "--params: '%s' is not a list of sizes or ranges from 2^10 to 2^40", text);
             return false;
         }
-        for (; low <= high && chosen->params_count < BENCH_MOST; low *= 4)
-            chosen->params[chosen->params_count++] = low;
-        rest = end;
+        for (; low <= high; low *= 4)
+            if (!add_value(low, axes->params, &axes->params_count)) {
+                complain(command, "--params: more than %d sizes", BENCH_MOST);
+                return false;
+            }
         if (*rest == '\0')
             return true;
     }
@@ -128,6 +161,8 @@ static bool add_case(bench_plan *made, const struct rule *rule, bench_formats f,
         made->entries = entries;
         made->room = room;
     }
+    if (strcmp(rule->name, "sgd") == 0)
+        f.state = FOPT_F32; /* it keeps none */
     bench_entry *entry = &made->entries[made->count];
     *entry = (bench_entry){.what = {.rule = rule->name, .param = f.param, .grad = f.grad, .state = f.state}};
     fopt_group *group = &entry->what.group;

@@ -11,7 +11,7 @@ typedef struct bench_formats {
     fopt_format param, grad, state;
 } bench_formats;
 
-enum { BENCH_MOST = 64 }; /* of one axis */
+enum { BENCH_MOST = 64 }; /* of one axis; no two alike */
 
 /* What was chosen of each; nothing at first. */
 typedef struct bench_axes {
@@ -21,11 +21,12 @@ typedef struct bench_axes {
     size_t rule_count, formats_count, shapes_count, params_count;
 } bench_axes;
 
-/* These read an option's value. They complain, as `command` (options.h), and return false if it is none. */
-bool bench_choose_rule(const char *command, const char *name, bench_axes *chosen);
-bool bench_choose_formats(const char *command, const char *text, bench_axes *chosen);
-bool bench_choose_shapes(const char *command, const char *name, bench_axes *chosen);
-bool bench_choose_params(const char *command, const char *text, bench_axes *chosen);
+/* Read an option's value into the axes, `chosen`. They complain, as `command` (options.h), and return false if it is
+ * none. */
+bool bench_choose_rule(const char *command, const char *name, void *chosen);
+bool bench_choose_formats(const char *command, const char *text, void *chosen);
+bool bench_choose_shapes(const char *command, const char *name, void *chosen);
+bool bench_choose_params(const char *command, const char *text, void *chosen);
 
 typedef struct bench_plan {
     bench_entry *entries; /* without results yet */

@@ -1,4 +1,5 @@
 #include "bench_report.h"
+#include "commit.h"
 #include "compiler.h"
 #include "json_file.h"
 #include "memory.h"
@@ -8,10 +9,6 @@
 #include <sys/utsname.h>
 #ifdef FUSEDOPT_HAVE_CBLAS
 #include <cblas.h>
-#endif
-
-#ifndef FUSEDOPT_COMMIT /* not built from a repository */
-#define FUSEDOPT_COMMIT "unknown"
 #endif
 
 static json_t *describe_device(fopt_device device)
@@ -81,7 +78,7 @@ bool bench_json(const char *command, const char *path, fopt_device device, const
     json_t *root = json_pack("{s:{s:s, s:s, s:s}, s:o, s:s, s:o, s:s, s:o, s:o}", "machine", "system", machine.sysname,
                              "release", machine.release, "architecture", machine.machine, "device",
                              describe_device(device), "compiler", COMPILER, "versions", describe_versions(device),
-                             "commit", FUSEDOPT_COMMIT, "roofs", roofs, "rows", rows);
+                             "commit", build_commit, "roofs", roofs, "rows", rows);
     if (failed) {
         json_decref(root);
         root = NULL;

@@ -22,8 +22,8 @@ void bench_table_rows(const bench_entry *entry);
 void bench_table_foot(const bench_entry *entries, size_t count);
 
 /* After a failure these complain, as `command` (options.h), and return false. The plot has a curve for each engine of
- * what was timed in several sizes, and bars where engines were timed side by side. */
+ * what was timed in the most sizes, and bars for the engines side by side. */
 bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
-bool bench_plot(const char *command, const char *path, const bench_entry *entries, size_t count);
+bool bench_plot(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <unistd.h>
 
 _Static_assert((int)MLP_INPUTS == (int)DATASET_PIXELS, "the network reads the digits");
 
@@ -157,20 +156,18 @@ static bool train_epoch(trainer *t, size_t epoch, const engine_run *run)
 
 static bool train(trainer *t, engine_run *run)
 {
-    const bool progress = isatty(STDERR_FILENO);
     for (size_t i = 0; i < DATASET_TRAINING; ++i)
         t->order[i] = i;
     const double start = stopwatch();
     for (size_t epoch = 0; epoch < run->epochs; ++epoch) {
         if (!train_epoch(t, epoch, run))
             return false;
-        if (progress)
-            fprintf(stderr, "%s, seed %llu: epoch %zu of %zu, loss %.4f\033[K\r", run->rule->name,
-                    (unsigned long long)run->seed, epoch + 1, run->epochs, run->losses[epoch]);
+        progress_add(run->shown, 1);
+        progress_show(run->shown, "%s, seed %llu: epoch %zu of %zu, loss %.4f", run->rule->name,
+                      (unsigned long long)run->seed, epoch + 1, run->epochs, run->losses[epoch]);
     }
     run->step_share = t->step_seconds / (stopwatch() - start);
-    if (progress)
-        fputs("\033[K", stderr); /* clears the line */
+    progress_clear(run->shown);
     return true;
 }
 

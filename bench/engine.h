@@ -5,6 +5,7 @@
 #include "dataset.h"
 #include "device.h"
 #include "fusedopt.h"
+#include "progress.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,14 +26,15 @@ typedef struct engine_run {
     const engine_rule *rule;
     uint64_t seed;
     size_t epochs;
-    double *losses; /* of the caller, one an epoch: the mean training loss */
+    progress *shown; /* of the caller: an epoch is one unit of its work */
+    double *losses;  /* of the caller, one an epoch: the mean training loss */
     double state_bytes_per_param;
     double accuracy;   /* of the held-out samples, 0 to 1 */
     double step_share; /* fopt_step()'s part of the time spent in training, 0 to 1 */
 } engine_run;
 
-/* Trains as the upper part of `run` says, from its rule to its epochs, and fills the lower part. Shows its progress on
- * stderr if that is a terminal. Returns false if the device fails, and with it the library. */
+/* Trains as the upper part of `run` says, from its rule to its epochs, and fills the lower part. Returns false
+ * if the device fails, and with it the library. */
 bool engine_train(device *d, const dataset *data, engine_run *run);
 
 #endif

@@ -2,17 +2,30 @@
 #ifndef GNUPLOT_H
 #define GNUPLOT_H
 
+#include "fusedopt.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 
 /* Whether gnuplot can be run. */
 bool gnuplot_there(const char *command);
 
-/* A pipe to a gnuplot, with eight colours to tell lines apart by, that writes an SVG of the width and height to `path`,
- * or NULL. */
-FILE *gnuplot_open(const char *command, const char *path, int width, int height);
+/* The linetypes, 1 and up, that are of different colours. */
+enum { GNUPLOT_COLOURS = 15 };
 
-/* Returns whether the plot was drawn. */
-bool gnuplot_close(const char *command, FILE *gnuplot, const char *path);
+/* Begins a script for gnuplot that draws an SVG of this width and height. NULL after a failure. */
+FILE *gnuplot_open(const char *command, int width, int height);
+
+/* Writes a text as the script must have it: whatever it holds, it is drawn as it is. */
+void gnuplot_quote(FILE *script, const char *text);
+
+/* Writes a text, quoted: the device and the commit that the program was built from. */
+void gnuplot_quote_machine(FILE *script, fopt_device device);
+
+/* The dash pattern for what is of a format. */
+int gnuplot_dash(fopt_format format);
+
+/* Ends the script and draws it: writes the file whole, or not at all (whole_file.h). Returns whether it did. */
+bool gnuplot_close(const char *command, FILE *script, const char *path);
 
 #endif

@@ -1,28 +1,76 @@
 #include "commands.h"
+#include "commit.h"
 #include "compiler.h"
 #include "fusedopt.h"
 #include "gemm.h"
+#include "json_file.h"
+#include "memory.h"
 #include "options.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef FUSEDOPT_HAVE_CBLAS
+#include <cblas.h>
+#endif
 
+#ifndef FUSEDOPT_CUDA_ARCHITECTURES /* as CMAKE_CUDA_ARCHITECTURES names them */
+#define FUSEDOPT_CUDA_ARCHITECTURES "unknown"
+#endif
+
+static const char usage[] =
+    "usage: fusedopt info\n"
+    "\n"
+    "Prints the version, how the program was built and with what, and the devices that it can use.\n"
+    "\n"
+    "Options:\n"
+    "\n"
+    "  -h, --help          this text\n";
+
+static const char *openmp(void)
+{
 #ifdef FUSEDOPT_HAVE_OPENMP /* what the library was built with */
-#define OPENMP "yes"
+    return "yes";
 #else
-#define OPENMP "no"
+    return "no";
 #endif
+}
 
+static const char *openblas(void)
+{
+#ifdef FUSEDOPT_HAVE_CBLAS
+    return openblas_get_config();
+#else
+    return "no";
+#endif
+}
+
+static const char *cublas(void)
+{
 #ifdef FUSEDOPT_HAVE_CUBLAS
-#define CUBLAS ", cuBLAS on CUDA"
+    return ", cuBLAS on CUDA";
 #else
-#define CUBLAS ""
+    return "";
 #endif
+}
 
-static const char usage[] = "usage: fusedopt info\n"
-                            "\n"
-                            "Prints the version, how the program was built, and the devices that it can use.\n";
+static void print_build(void)
+{
+    printf("fusedopt %s\n"
+           "  commit            %s\n"
+           "  compiler          " COMPILER "\n"
+           "  OpenMP            %s\n"
+           "  jansson           %s\n"
+           "  OpenBLAS          %s\n"
+           "  matrix product    %s%s\n",
+           fopt_version_string(), build_commit, openmp(), json_there ? "yes" : "no", openblas(), gemm_name(), cublas());
+#ifdef FUSEDOPT_HAVE_CUDA
+    printf("  CUDA              yes; %s\n"
+           "  CUDA kernels for  " FUSEDOPT_CUDA_ARCHITECTURES "\n",
+           memory_driver((fopt_device){FOPT_CUDA, 0}));
+#else
+    puts("  CUDA              no");
+#endif
+}
 
 static void print_cpu(const fopt_device_info *info)
 {
@@ -61,21 +109,11 @@ static bool print_devices(fopt_device_kind kind)
 
 int info_command(int argc, char **argv)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (option != 'h')
-            return EXIT_USAGE;
-        fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
-    if (!no_more_arguments(argc, argv))
-        return EXIT_USAGE;
-
-    printf("fusedopt %s\n"
-           "  compiler          " COMPILER "\n"
-           "  OpenMP            " OPENMP "\n"
-           "  matrix product    %s" CUBLAS "\n",
-           fopt_version_string(), gemm_name());
+    const option_spec options[] = {{0}};
+    int status;
+    if (!read_options(argc, argv, usage, options, &status))
+        return status;
+    print_build();
     if (!print_devices(FOPT_CPU) || !print_devices(FOPT_CUDA)) {
         complain(argv[0], "%s", fopt_last_error());
         return EXIT_FAILURE;

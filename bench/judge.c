@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 256 };
+enum { TILE = 256, KINDS = JUDGE_ARRAYS - JUDGE_STATES };
 
 void judge_prepare(void)
 {
@@ -152,11 +152,11 @@ static expectation ask(const fopt_group *group, int64_t step, const double befor
                        const judge_arrays *after)
 {
     oracle_element element = {.param = before[JUDGE_PARAM]};
-    memcpy(element.state, before + JUDGE_STATES, sizeof element.state);
+    memcpy(element.state, before + JUDGE_STATES, KINDS * sizeof *element.state);
     const oracle_result result = oracle_step(group, step, element, gradient);
     expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
-    memcpy(e.want + JUDGE_STATES, result.after.state, sizeof element.state);
-    memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, sizeof element.state);
+    memcpy(e.want + JUDGE_STATES, result.after.state, KINDS * sizeof *element.state);
+    memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, KINDS * sizeof *element.state);
     for (size_t array = 0; array < JUDGE_ARRAYS; ++array) /* "stays at the largest finite value of its format" */
         if (is_square(array) && isfinite(e.want[array]))
             e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));

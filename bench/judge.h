@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* What a step works on: the parameters, then the moments by fopt_state_kind. */
-enum { JUDGE_PARAM, JUDGE_STATES, JUDGE_ARRAYS = JUDGE_STATES + FOPT_STATE_KINDS };
+enum { JUDGE_PARAM, JUDGE_STATES, JUDGE_ARRAYS = JUDGE_STATES + FOPT_MOMENTUM_BUFFER + 1 };
 
 /* The arrays before or after a step, and their formats. */
 typedef struct judge_arrays {

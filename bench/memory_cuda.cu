@@ -32,8 +32,11 @@ static const char *driver(void)
     int known = 0, used = 0;
     cudaDriverGetVersion(&known);
     cudaRuntimeGetVersion(&used);
-    snprintf(text, sizeof text, "CUDA %d.%d, runtime %d.%d", known / 1000, known % 1000 / 10, used / 1000,
-             used % 1000 / 10);
+    if (known == 0)
+        snprintf(text, sizeof text, "no CUDA driver, runtime %d.%d", used / 1000, used % 1000 / 10);
+    else
+        snprintf(text, sizeof text, "CUDA driver %d.%d, runtime %d.%d", known / 1000, known % 1000 / 10, used / 1000,
+                 used % 1000 / 10);
     return text;
 }
 

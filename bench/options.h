@@ -17,22 +17,34 @@ enum { EXIT_USAGE = 2 };
 /* Writes "COMMAND: message" and a newline to stderr. `command` is a command's argv[0]. */
 __attribute__((format(printf, 2, 3))) void complain(const char *command, const char *format, ...);
 
-/* Reads an option's value as a decimal integer of low..high. Complains and returns false if it is anything else. */
-bool parse_count(const char *command, const char *option, const char *text, size_t low, size_t high, size_t *value);
+/* What an option takes, and where its value goes. */
+typedef enum option_kind {
+    OPTION_FLAG,   /* nothing; bool: true */
+    OPTION_COUNT,  /* a decimal integer of low..high; size_t */
+    OPTION_REAL,   /* a decimal number above 0, at most `high`; double */
+    OPTION_DEVICE, /* cpu or cuda; fopt_device */
+    OPTION_JSON,   /* the name of a file; const char * */
+    OPTION_PLOT,   /* the name of a file .svg; const char * */
+    OPTION_OTHER   /* what read() takes; it may be given several times */
+} option_kind;
 
-/* Reads "cpu" or "cuda". Complains and returns false if it is anything else. */
-bool parse_device(const char *command, const char *text, fopt_device *device);
+/* An option of a command; they also have --help and -h, and an array of them ends with one that has no name. read()
+ * complains and returns false if the text is not a value. */
+typedef struct option_spec {
+    const char *name; /* without "--" */
+    option_kind kind;
+    void *target;
+    size_t low, high;
+    bool (*read)(const char *command, const char *text, void *target);
+} option_spec;
 
-/* Reads the name of a file to write, which ends in `ending` ("": in anything). One that begins with '-' is refused: it
- * is the next option, before which the name was forgotten. */
-bool parse_file(const char *command, const char *option, const char *text, const char *ending, const char **path);
+/* Reads a command line that holds options alone, each at most once unless its kind says otherwise. Returns whether to
+ * go on. If not, *status is the exit status, and it has complained or printed the usage. */
+bool read_options(int argc, char **argv, const char *usage, const option_spec *options, int *status);
 
-/* After getopt_long(): complains and returns false if there are arguments that are no options. */
-bool no_more_arguments(int argc, char **argv);
-
-/* Complains and returns false if a file cannot be opened for writing. Creates it if it is not there, and leaves it as
- * it is if it is: so a command can find out before its work rather than after. */
-bool can_write(const char *command, const char *path);
+/* Reads a decimal integer at the beginning of a text. Returns what is behind it; NULL if there is none, or it is above
+ * `high`. */
+const char *parse_integer(const char *text, size_t high, size_t *value);
 
 #ifdef __cplusplus
 }

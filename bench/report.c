@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 double report_final_loss(const engine_run *run)
 {
@@ -70,36 +71,87 @@ void report_table_row(const engine_run *runs, size_t seeds)
     fflush(stdout); /* the next row may take a while */
 }
 
-/* One curve of inline data: the mean loss of a rule's runs, epoch by epoch. */
+/* One curve of inline data: the mean loss of a rule's runs, epoch by epoch; none where training diverged. */
 static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
 {
     for (size_t epoch = 0; epoch < runs->epochs; ++epoch) {
         double sum = 0.0;
         for (size_t i = 0; i < seeds; ++i)
             sum += runs[i].losses[epoch];
-        fprintf(gnuplot, "%zu %.9g\n", epoch + 1, sum / (double)seeds);
+        if (isfinite(sum))
+            fprintf(gnuplot, "%zu %.9g\n", epoch + 1, sum / (double)seeds);
+        else
+            fprintf(gnuplot, "%zu NaN\n", epoch + 1);
     }
     fputs("e\n", gnuplot);
 }
 
-bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds)
+/* Returns whether the first runs of the two are of the same rule, whatever the format of its state. */
+static bool same_rule(const engine_run *a, const engine_run *b)
 {
-    FILE *gnuplot = gnuplot_open(command, path, 800, 500);
-    if (!gnuplot)
+    return strcmp(a->rule->name, b->rule->name) == 0;
+}
+
+/* The place of a rule among those that were trained, from 1. */
+static size_t rule_number(const engine_run *runs, const engine_run *run)
+{
+    size_t number = 1;
+    for (const engine_run *other = runs; !same_rule(other, run); ++other)
+        number += !same_rule(other, other + 1);
+    return number;
+}
+
+/* Writes a range that has room for all losses, even if there is one alone or none that is finite, where gnuplot's own
+ * would fail. */
+static void write_range(FILE *script, const engine_run *runs, size_t run_count)
+{
+    double low = INFINITY, high = 0;
+    for (size_t i = 0; i < run_count; ++i)
+        for (size_t epoch = 0; epoch < runs[i].epochs; ++epoch)
+            if (isfinite(runs[i].losses[epoch]) && runs[i].losses[epoch] > 0) {
+                low = fmin(low, runs[i].losses[epoch]);
+                high = fmax(high, runs[i].losses[epoch]);
+            }
+    fprintf(script, "set yrange [%.9g:%.9g]\n", high > 0 ? low / 1.5 : 0.1, high > 0 ? high * 1.5 : 10);
+}
+
+static void write_title(FILE *script, fopt_device on, size_t seeds)
+{
+    fputs("set title 'Training loss of a small network that reads digits", script);
+    if (seeds > 1)
+        fprintf(script, ", mean of %zu seeds", seeds);
+    fputs("' . \"\\n\" . ", script);
+    gnuplot_quote_machine(script, on);
+    fputs(" noenhanced\n", script);
+}
+
+bool report_plot(const char *command, const char *path, fopt_device on, const engine_run *runs, size_t run_count,
+                 size_t seeds)
+{
+    FILE *script = gnuplot_open(command, 900, 560);
+    if (!script)
         return false;
-    fprintf(gnuplot,
+    write_title(script, on, seeds);
+    write_range(script, runs, run_count);
+    fprintf(script,
             "set xlabel 'epoch'\n"
             "set ylabel 'mean training loss'\n"
             "set xrange [0:%zu]\n"
             "set logscale y\n"
+            "set grid ytics linecolor 'gray80' linewidth 0.5\n"
+            "set key outside right top\n"
             "plot",
-            runs->epochs);
+            runs->epochs + 1);
+    for (size_t first = 0; first < run_count; first += seeds) {
+        const engine_run *run = &runs[first];
+        fprintf(
+            script,
+            "%s '-' with linespoints linewidth 1.5 linetype %zu dashtype %d pointtype 7 pointsize 0.3 title '%s %s'",
+            first ? "," : "", rule_number(runs, run), gnuplot_dash(run->rule->state_format), run->rule->name,
+            report_state_format(run));
+    }
+    fputc('\n', script);
     for (size_t first = 0; first < run_count; first += seeds)
-        fprintf(gnuplot, "%s '-' with linespoints linewidth 1.5 dashtype %d pointtype 7 pointsize 0.3 title '%s %s'",
-                first ? "," : "", runs[first].rule->state_format == FOPT_F32 ? 1 : 2, runs[first].rule->name,
-                report_state_format(&runs[first]));
-    fputc('\n', gnuplot);
-    for (size_t first = 0; first < run_count; first += seeds)
-        send_curve(gnuplot, &runs[first], seeds);
-    return gnuplot_close(command, gnuplot, path);
+        send_curve(script, &runs[first], seeds);
+    return gnuplot_close(command, script, path);
 }

@@ -18,6 +18,7 @@ void report_table_row(const engine_run *runs, size_t seeds);
 
 /* After a failure these complain, as `command` (options.h), and return false. */
 bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count);
-bool report_plot(const char *command, const char *path, const engine_run *runs, size_t run_count, size_t seeds);
+bool report_plot(const char *command, const char *path, fopt_device on, const engine_run *runs, size_t run_count,
+                 size_t seeds);
 
 #endif

@@ -6,10 +6,10 @@
 #include "gnuplot.h"
 #include "json_file.h"
 #include "options.h"
+#include "progress.h"
 #include "report.h"
 #include "whole_file.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,19 +35,22 @@ static const char usage[] =
     "format of the state and its bytes per parameter, the mean training loss of the last epoch, the accuracy on the\n"
     "held-out fifth of the digits, and the share of the training time that was spent in fopt_step().\n"
     "\n"
-    "  --rule NAME         only this rule, with each format of its state; may be given several times\n"
-    "  --epochs N          passes over the training samples (20)\n"
-    "  --seeds N           train each rule N times, with the seeds 1 to N (1)\n"
+    "Options:\n"
+    "\n"
+    "  --rule NAME         only sgd, momentum, rmsprop, adam or adamw, with each format of its state; may be given\n"
+    "                      several times\n"
+    "  --lr X              the highest learning rate of the schedule, for all rules, above 0; each has its own without\n"
+    "  --epochs N          passes over the training samples, 1 to 10000 (20)\n"
+    "  --seeds N           train each rule N times, with the seeds 1 to N, at most 10000 (1)\n"
     "  --device cpu|cuda   where to train (cpu)\n"
     "  --json FILE         write the results to FILE: {\"rows\": [...]}, a row for each rule and seed\n"
     "  --plot FILE.svg     draw the training losses by epoch, through gnuplot\n"
-    "  --help              this text\n"
-    "\n"
-    "rules:";
+    "  -h, --help          this text\n";
 
 typedef struct train_options {
     bool chosen[RULE_COUNT];
     size_t chosen_count;
+    double lr; /* 0: each rule's own */
     size_t epochs, seeds;
     fopt_device device;
     const char *json_path, *plot_path; /* NULL: none */
@@ -62,8 +65,9 @@ static void print_rules(FILE *stream)
     fputc('\n', stream);
 }
 
-static bool choose_rule(const char *command, const char *name, train_options *chosen)
+static bool choose_rule(const char *command, const char *name, void *target)
 {
+    train_options *chosen = target;
     bool found = false;
     for (size_t i = 0; i < RULE_COUNT; ++i) {
         if (strcmp(name, rules[i].name) != 0)
@@ -78,51 +82,6 @@ static bool choose_rule(const char *command, const char *name, train_options *ch
     return false;
 }
 
-/* Returns whether to go on; if not, *status is the exit status. */
-static bool read_options(int argc, char **argv, train_options *chosen, int *status)
-{
-    static const struct option options[] = {
-        {"rule", required_argument, NULL, 'r'},  {"epochs", required_argument, NULL, 'e'},
-        {"seeds", required_argument, NULL, 's'}, {"device", required_argument, NULL, 'd'},
-        {"json", required_argument, NULL, 'j'},  {"plot", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
-    };
-    *status = EXIT_USAGE;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        bool good = true;
-        switch (option) {
-        case 'r':
-            good = choose_rule(argv[0], optarg, chosen);
-            break;
-        case 'e':
-            good = parse_count(argv[0], "--epochs", optarg, 1, 10000, &chosen->epochs);
-            break;
-        case 's':
-            good = parse_count(argv[0], "--seeds", optarg, 1, 10000, &chosen->seeds);
-            break;
-        case 'd':
-            good = parse_device(argv[0], optarg, &chosen->device);
-            break;
-        case 'j':
-            good = json_parse_path(argv[0], optarg, &chosen->json_path);
-            break;
-        case 'p':
-            good = parse_file(argv[0], "--plot", optarg, ".svg", &chosen->plot_path);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            print_rules(stdout);
-            *status = EXIT_SUCCESS;
-            return false;
-        default: /* getopt_long() has said what is wrong */
-            return false;
-        }
-        if (!good)
-            return false;
-    }
-    return no_more_arguments(argc, argv);
-}
-
 /* Whether what the options ask for can be had: better said before the training than after. */
 static bool can_start(const char *command, const train_options *chosen)
 {
@@ -132,47 +91,68 @@ static bool can_start(const char *command, const train_options *chosen)
         return false;
     }
     return (!chosen->json_path || whole_file_writable(command, chosen->json_path)) &&
-           (!chosen->plot_path || (gnuplot_there(command) && can_write(command, chosen->plot_path)));
+           (!chosen->plot_path || (gnuplot_there(command) && whole_file_writable(command, chosen->plot_path)));
 }
 
-/* Trains each chosen rule with each seed, printing the table as it goes. */
-static bool train_all(device *d, const train_options *chosen, const dataset *data, engine_run *runs, double *losses)
+/* Trains each chosen rule with each seed, printing the table as it goes. `runs` say with which rule and seed. */
+static bool train_all(device *d, const train_options *chosen, const dataset *data, engine_run *runs, size_t run_count)
 {
+    progress shown = progress_begin((double)(run_count * chosen->epochs));
     report_table_head(chosen->seeds);
-    for (size_t i = 0; i < RULE_COUNT; ++i) {
-        if (chosen->chosen_count > 0 && !chosen->chosen[i])
-            continue;
-        engine_run *first = runs;
-        for (size_t seed = 1; seed <= chosen->seeds; ++seed) {
-            *runs = (engine_run){.rule = &rules[i], .seed = seed, .epochs = chosen->epochs, .losses = losses};
-            if (!engine_train(d, data, runs))
-                return false;
-            ++runs;
-            losses += chosen->epochs;
-        }
-        report_table_row(first, chosen->seeds);
+    for (size_t i = 0; i < run_count; ++i) {
+        runs[i].shown = &shown;
+        if (!engine_train(d, data, &runs[i]))
+            return false;
+        if ((i + 1) % chosen->seeds == 0)
+            report_table_row(&runs[i + 1 - chosen->seeds], chosen->seeds);
     }
     return true;
+}
+
+/* Lists what is to be trained, rule by rule and seed by seed. Where a learning rate was chosen all rules take it. */
+static void list_runs(const train_options *chosen, engine_rule used[RULE_COUNT], engine_run *runs, double *losses)
+{
+    for (size_t i = 0; i < RULE_COUNT; ++i) {
+        used[i] = rules[i];
+        if (chosen->lr > 0)
+            used[i].lr = chosen->lr;
+        for (size_t seed = 1; seed <= chosen->seeds && (chosen->chosen_count == 0 || chosen->chosen[i]); ++seed) {
+            *runs++ = (engine_run){.rule = &used[i], .seed = seed, .epochs = chosen->epochs, .losses = losses};
+            losses += chosen->epochs;
+        }
+    }
 }
 
 int train_command(int argc, char **argv)
 {
     train_options chosen = {.epochs = 20, .seeds = 1};
+    const option_spec options[] = {
+        {"rule", OPTION_OTHER, &chosen, .read = choose_rule},
+        {"lr", OPTION_REAL, &chosen.lr, .high = 1000000000}, /* what the library takes */
+        {"epochs", OPTION_COUNT, &chosen.epochs, .low = 1, .high = 10000},
+        {"seeds", OPTION_COUNT, &chosen.seeds, .low = 1, .high = 10000},
+        {"device", OPTION_DEVICE, .target = &chosen.device},
+        {"json", OPTION_JSON, .target = &chosen.json_path},
+        {"plot", OPTION_PLOT, .target = &chosen.plot_path},
+        {0},
+    };
     int status;
-    if (!read_options(argc, argv, &chosen, &status))
+    if (!read_options(argc, argv, usage, options, &status))
         return status;
     device d;
     if (!can_start(argv[0], &chosen) || !device_open(&d, argv[0], chosen.device))
         return EXIT_FAILURE;
 
     const size_t run_count = chosen.seeds * (chosen.chosen_count > 0 ? chosen.chosen_count : RULE_COUNT);
+    engine_rule used[RULE_COUNT];
     dataset *data = malloc(sizeof *data);
     engine_run *runs = calloc(run_count, sizeof *runs);
     double *losses = calloc(run_count * chosen.epochs, sizeof *losses);
     bool good = data && runs && losses;
     if (good) {
         dataset_load(data);
-        good = train_all(&d, &chosen, data, runs, losses);
+        list_runs(&chosen, used, runs, losses);
+        good = train_all(&d, &chosen, data, runs, run_count);
     } else {
         complain(argv[0], "out of memory");
     }
@@ -180,7 +160,7 @@ int train_command(int argc, char **argv)
     if (good && chosen.json_path)
         good = report_json(argv[0], chosen.json_path, runs, run_count);
     if (good && chosen.plot_path)
-        good = report_plot(argv[0], chosen.plot_path, runs, run_count, chosen.seeds);
+        good = report_plot(argv[0], chosen.plot_path, chosen.device, runs, run_count, chosen.seeds);
     free(losses);
     free(runs);
     free(data);

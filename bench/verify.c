@@ -5,42 +5,41 @@
 #include "memory.h"
 #include "options.h"
 #include "parallel.h"
+#include "progress.h"
 #include "verify_cases.h"
 #include "verify_report.h"
 #include "whole_file.h"
 
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char usage[] =
     "usage: fusedopt verify [OPTION]...\n"
     "\n"
-    "Computes every rule with every combination of its options and of formats, on ordinary and on adversarial "
-    "numbers,\n"
-    "several steps over tensors of many sizes, some with ten thousand tensors; and one tensor of more than 2^32 "
-    "elements,\n"
-    "if memory allows. Compares the device to the bit with the CPU's portable code (the\n"
-    "CPU: each of its instruction sets, with several threads), and that with the formulas in double precision: errors\n"
-    "in ULPs of the largest magnitude that a result's computation meets, at most 4 for parameters and 3 for moments,\n"
-    "besides the rounding to a 16-bit format. Exits 0 only if all is exact, and within these bounds.\n"
+    "Computes every rule with every combination of its options and of formats, on ordinary and on adversarial\n"
+    "numbers, several steps over tensors of many sizes, some with ten thousand tensors; and one tensor of more than\n"
+    "2^32 elements, if memory allows. Compares the device to the bit with the CPU's portable code (the CPU: each of\n"
+    "its instruction sets, with several threads), and that with the formulas in double precision: errors in ULPs of\n"
+    "the largest magnitude that a result's computation meets, at most 4 for parameters and 3 for moments, besides the\n"
+    "rounding to a 16-bit format. Exits 0 only if all is exact, and within these bounds.\n"
     "\n"
-    "  --rule NAME         only sgd, rmsprop, adam or adamw\n"
+    "Options:\n"
+    "\n"
+    "  --rule NAME         only sgd, rmsprop, adam or adamw; may be given several times\n"
     "  --case N            only case number N\n"
-    "  --seed N            of the numbers (1)\n"
+    "  --seed N            of the numbers, 0 to 2^53 (1)\n"
     "  --quick             one case in 16, and no tensor that is so long\n"
     "  --self-test         plant a fault in each array that is compared, and see that it is found\n"
     "  --device cpu|cuda   what to verify (cpu)\n"
     "  --json FILE         write a row for each case to FILE\n"
-    "  --help              this text\n";
+    "  -h, --help          this text\n";
 
 typedef struct verify_options {
-    const char *rule; /* NULL: all */
+    unsigned rules; /* a bit for each; 0: all */
     size_t first, end, stride;
-    bool self_test;
+    bool quick, self_test;
     verify_setting setting;
     const char *json_path; /* NULL: none */
 } verify_options;
@@ -50,80 +49,20 @@ enum { QUICK_STRIDE = 16, SELF_TEST_STRIDE = 169 };
 
 static bool is_chosen(const verify_options *chosen, const verify_case *what)
 {
-    if (chosen->stride > 1 && what->long_elements > 0)
+    if (chosen->quick && what->long_elements > 0)
         return false;
-    return !chosen->rule || strcmp(chosen->rule, fopt_rule_name(what->what.group.rule)) == 0;
+    return chosen->rules == 0 || (chosen->rules & 1u << what->what.group.rule);
 }
 
-static bool choose_rule(const char *command, const char *name, verify_options *chosen)
+static bool choose_rule(const char *command, const char *name, void *rules)
 {
     for (int rule = 0; fopt_rule_name((fopt_rule)rule); ++rule)
         if (strcmp(name, fopt_rule_name((fopt_rule)rule)) == 0) {
-            chosen->rule = name;
+            *(unsigned *)rules |= 1u << rule;
             return true;
         }
     complain(command, "--rule: no rule is called '%s'", name);
     return false;
-}
-
-static bool choose_case(const char *command, const char *text, verify_options *chosen)
-{
-    if (!parse_count(command, "--case", text, 0, verify_case_count() - 1, &chosen->first))
-        return false;
-    chosen->end = chosen->first + 1;
-    return true;
-}
-
-/* Returns whether to go on; if not, *status is the exit status. */
-static bool read_options(int argc, char **argv, verify_options *chosen, int *status)
-{
-    static const struct option options[] = {
-        {"rule", required_argument, NULL, 'r'},
-        {"case", required_argument, NULL, 'c'},
-        {"seed", required_argument, NULL, 's'},
-        {"quick", no_argument, NULL, 'q'},
-        {"self-test", no_argument, NULL, 't'},
-        {"device", required_argument, NULL, 'd'},
-        {"json", required_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    *status = EXIT_USAGE;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        bool good = true;
-        switch (option) {
-        case 'r':
-            good = choose_rule(argv[0], optarg, chosen);
-            break;
-        case 'c':
-            good = choose_case(argv[0], optarg, chosen);
-            break;
-        case 's':
-            good = parse_count(argv[0], "--seed", optarg, 0, (size_t)1 << 53, &chosen->setting.seed);
-            break;
-        case 'q':
-            chosen->stride = QUICK_STRIDE;
-            break;
-        case 't':
-            chosen->self_test = true;
-            break;
-        case 'd':
-            good = parse_device(argv[0], optarg, &chosen->setting.device);
-            break;
-        case 'j':
-            good = json_parse_path(argv[0], optarg, &chosen->json_path);
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            *status = EXIT_SUCCESS;
-            return false;
-        default: /* getopt_long() has said what is wrong */
-            return false;
-        }
-        if (!good)
-            return false;
-    }
-    return no_more_arguments(argc, argv);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
@@ -142,13 +81,14 @@ typedef struct verify_hall {
     size_t row_count, printed;
     verify_room *rooms;
     size_t room_count;
+    progress shown; /* a case is one unit of its work */
 } verify_hall;
 
 static bool open_hall(const char *command, const verify_options *chosen, verify_hall *hall)
 {
     const size_t most = verify_case_count(), threads = parallel_threads(most);
     *hall = (verify_hall){command, chosen, calloc(most, sizeof *hall->rows), 0, 0, calloc(threads, sizeof *hall->rooms),
-                          threads};
+                          threads, {0}};
     if (!hall->rows || !hall->rooms)
         complain(command, "out of memory");
     return hall->rows && hall->rooms;
@@ -207,26 +147,40 @@ static bool check_row(void *context, size_t thread, size_t item)
     return check(hall->command, hall->rooms[thread].bench, &row->what.what, NULL, &row->result);
 }
 
-static void show_progress(const verify_hall *hall, size_t done)
+/* Shows which case comes next, once so many are done. */
+static void show_progress(verify_hall *hall, size_t done)
 {
-    if (isatty(STDERR_FILENO) && done < hall->row_count)
-        fprintf(stderr, "\rcase %zu of %zu\033[K", hall->rows[done].number, hall->chosen->end);
+    if (done == 0)
+        hall->shown = progress_begin((double)hall->row_count);
+    else
+        progress_add(&hall->shown, 1);
+    if (done < hall->row_count)
+        progress_show(&hall->shown, "case %zu of %zu", hall->rows[done].number, hall->chosen->end);
+    else
+        progress_clear(&hall->shown);
 }
 
 static bool print_row(void *context, size_t thread, size_t item)
 {
     verify_hall *hall = context;
     (void)thread;
-    if (isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr); /* clears the line */
+    progress_clear(&hall->shown);
     verify_print_row(hall->command, &hall->chosen->setting, &hall->rows[item]);
     hall->printed = item + 1;
     show_progress(hall, hall->printed);
     return true;
 }
 
-/* Lists all chosen cases. */
-static void list_rows(verify_hall *hall)
+/* Complains unless there is something to check. */
+static bool has_rows(const verify_hall *hall)
+{
+    if (hall->row_count == 0)
+        complain(hall->command, "no case is left");
+    return hall->row_count > 0;
+}
+
+/* Lists all chosen cases. Returns whether there are any. */
+static bool list_rows(verify_hall *hall)
 {
     const verify_options *chosen = hall->chosen;
     for (size_t number = chosen->first; number < chosen->end; number += chosen->stride) {
@@ -234,6 +188,7 @@ static void list_rows(verify_hall *hall)
         if (is_chosen(chosen, &row.what))
             hall->rows[hall->row_count++] = row;
     }
+    return has_rows(hall);
 }
 
 /* Returns whether no row is wrong. */
@@ -259,7 +214,8 @@ static bool print_sum(const verify_row *rows, size_t count)
  * Returns whether all could be checked and passed. */
 static bool verify(verify_hall *hall)
 {
-    list_rows(hall);
+    if (!list_rows(hall))
+        return false;
     verify_print_head();
     show_progress(hall, 0);
     const size_t count = hall->row_count;
@@ -365,13 +321,15 @@ static bool complain_of_row(void *context, size_t thread, size_t item)
 {
     const faults_context *c = context;
     (void)thread;
+    progress_clear(&c->hall->shown);
     if (c->faults[item].message[0] != '\0')
         complain(c->hall->command, "case %zu: %s", c->hall->rows[item].number, c->faults[item].message);
+    show_progress(c->hall, item + 1);
     return true;
 }
 
-/* Lists some of the chosen cases of every rule, or the one that was chosen alone. */
-static void list_some_rows(verify_hall *hall)
+/* Lists some of the chosen cases of every rule, or the one that was chosen alone. Returns whether there are any. */
+static bool list_some_rows(verify_hall *hall)
 {
     const verify_options *chosen = hall->chosen;
     for (size_t number = chosen->first; number < chosen->end; ++number) {
@@ -380,17 +338,20 @@ static void list_some_rows(verify_hall *hall)
         if (is_chosen(chosen, &row.what) && (one_of_some || chosen->end - chosen->first == 1))
             hall->rows[hall->row_count++] = row;
     }
+    return has_rows(hall);
 }
 
 /* Returns whether all faults were found that it plants. */
 static bool self_test(verify_hall *hall)
 {
     verify_faults sum = {0};
-    list_some_rows(hall);
+    if (!list_some_rows(hall))
+        return false;
     faults_context context = {hall, calloc(hall->row_count + 1, sizeof *context.faults)};
     bool good = context.faults;
     if (!good)
         complain(hall->command, "out of memory");
+    show_progress(hall, 0);
     good = good && parallel_items(test_row, complain_of_row, &context, hall->row_count);
     for (size_t i = 0; i < hall->row_count && good; ++i) {
         sum.planted += context.faults[i].planted;
@@ -405,9 +366,30 @@ static bool self_test(verify_hall *hall)
 int verify_command(int argc, char **argv)
 {
     verify_options chosen = {.end = verify_case_count(), .stride = 1, .setting = {.seed = 1}};
+    size_t number = chosen.end;
+    const option_spec options[] = {
+        {"rule", OPTION_OTHER, &chosen.rules, .read = choose_rule},
+        {"case", OPTION_COUNT, &number, .low = 0, .high = chosen.end - 1},
+        {"seed", OPTION_COUNT, &chosen.setting.seed, .low = 0, .high = (size_t)1 << 53},
+        {"quick", OPTION_FLAG, .target = &chosen.quick},
+        {"self-test", OPTION_FLAG, .target = &chosen.self_test},
+        {"device", OPTION_DEVICE, .target = &chosen.setting.device},
+        {"json", OPTION_JSON, .target = &chosen.json_path},
+        {0},
+    };
     int status;
-    if (!read_options(argc, argv, &chosen, &status))
+    if (!read_options(argc, argv, usage, options, &status))
         return status;
+    if (chosen.self_test && chosen.json_path) {
+        complain(argv[0], "--self-test writes no JSON");
+        return EXIT_USAGE;
+    }
+    if (chosen.quick)
+        chosen.stride = QUICK_STRIDE;
+    if (number < chosen.end) {
+        chosen.first = number;
+        chosen.end = number + 1;
+    }
     if (!memory_ready(argv[0], chosen.setting.device) ||
         (chosen.json_path && !whole_file_writable(argv[0], chosen.json_path)))
         return EXIT_FAILURE;

@@ -78,15 +78,15 @@ static void clean_up(int signal_number)
     raise(signal_number);
 }
 
-/* Signals that end a program, by its user's wish; and one that must not, so that the error can be reported. */
-enum { SIGNALS = 5 };
-static const int signals[SIGNALS] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+/* Signals that end a program, by its user's wish. */
+enum { SIGNALS = 4 };
+static const int signals[SIGNALS] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 static void catch_signals(struct sigaction before[SIGNALS])
 {
     for (size_t i = 0; i < SIGNALS; ++i) {
         struct sigaction action = {.sa_flags = (int)SA_RESETHAND | SA_NODEFER};
-        action.sa_handler = signals[i] == SIGXFSZ ? SIG_IGN : clean_up;
+        action.sa_handler = clean_up;
         sigemptyset(&action.sa_mask);
         sigaction(signals[i], NULL, &before[i]);
         if (before[i].sa_handler == SIG_DFL)

@@ -21,9 +21,8 @@ static void release(void *context, void *pointer, size_t bytes, fopt_stream stre
 
 const fopt_allocator fopt_i_host_allocator = {NULL, allocate, release};
 
-const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status)
+const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind)
 {
-    *status = FOPT_OK;
     switch (kind) {
     case FOPT_CPU:
         return &fopt_i_cpu_backend;
@@ -31,24 +30,28 @@ const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *st
 #ifdef FOPT_I_CUDA
         return &fopt_i_cuda_backend;
 #else
-        *status = fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but this build of fusedopt has the CPU "
-                                               "backend alone");
         return NULL;
 #endif
     }
-    *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "device.kind is %d, not a fopt_device_kind", (int)kind);
     return NULL;
+}
+
+fopt_status fopt_i_fail_without_backend(fopt_device_kind kind)
+{
+    if (kind == FOPT_CUDA)
+        return fopt_i_fail(FOPT_ERR_DEVICE,
+                           "device.kind is FOPT_CUDA, but this build of fusedopt has the CPU backend alone");
+    return fopt_i_fail(FOPT_ERR_ARGUMENT, "device.kind is %d, not a fopt_device_kind", (int)kind);
 }
 
 fopt_status fopt_device_count(fopt_device_kind kind, int *count)
 {
     fopt_i_begin(__func__);
-    fopt_status status;
     if (!count)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "count is NULL");
-    const fopt_i_backend *backend = fopt_i_find_backend(kind, &status);
-    if (!backend && status != FOPT_ERR_DEVICE)
-        return status;
+    const fopt_i_backend *backend = fopt_i_find_backend(kind);
+    if (!backend && kind != FOPT_CUDA)
+        return fopt_i_fail_without_backend(kind);
     *count = 0;
     if (!backend)
         return FOPT_OK; /* none is an answer */
@@ -58,11 +61,10 @@ fopt_status fopt_device_count(fopt_device_kind kind, int *count)
 fopt_status fopt_device_query(fopt_device device, fopt_device_info *info)
 {
     fopt_i_begin(__func__);
-    fopt_status status;
     fopt_device_info found = {.size = sizeof found};
-    const fopt_i_backend *backend = fopt_i_find_backend(device.kind, &status);
+    const fopt_i_backend *backend = fopt_i_find_backend(device.kind);
     if (!backend)
-        return status;
-    status = backend->device_query(device.index, &found);
-    return status ? status : fopt_i_write_struct(info, &found, sizeof found, "info");
+        return fopt_i_fail_without_backend(device.kind);
+    fopt_status status = backend->device_query(device.index, &found);
+    return status ? status : fopt_i_write_struct(info, &found, FOPT_I_LEAST_DEVICE_INFO, sizeof found, "info");
 }

@@ -46,11 +46,11 @@ static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_B
 #define ISA_COUNT (sizeof best_first / sizeof best_first[0])
 
 /* The value of FUSEDOPT_ISA as the library was loaded, shortened; "" if there was none. Later it could not be read while
- * another thread may change the environment. */
+ * another thread may change the environment. 101 is before constructors of a program's own. */
 static char wished_isa[40];
 
 #ifdef __GNUC__
-__attribute__((constructor)) static void read_environment(void)
+__attribute__((constructor(101))) static void read_environment(void)
 {
     const char *wish = getenv("FUSEDOPT_ISA");
     if (wish)
@@ -156,8 +156,10 @@ static uint64_t mark_of(size_t chunk)
 static void run_chunk(void *argument, size_t index)
 {
     task *t = argument;
-    if (index >= t->chunk_count)
-        return; /* a parallel_for that cannot count is found out below */
+    if (index >= t->chunk_count) { /* one too many is found out below */
+        atomic_fetch_add(&t->chunks_done, 1);
+        return;
+    }
     uint64_t first = index * t->units_per_chunk;
     uint64_t rest = t->unit_count - first;
     fopt_i_environment environment = fopt_i_environment_enter();
@@ -223,12 +225,16 @@ static fopt_status run_step(const fopt_config *config, fopt_i_cpu_job job, uint6
     return run_task(config, tile_count, TILES_PER_CHUNK, step_tiles, &context);
 }
 
+static fopt_i_cpu_job job_of(const fopt_optimizer *o)
+{
+    return (fopt_i_cpu_job){o->records, o->tensor_count, o->groups, o->config.seed};
+}
+
 static fopt_status step(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    const fopt_i_cpu_job job = {o->records, o->tensor_count, o->groups, o->config.seed, NULL};
     o->broken = true; /* until it is whole: a caller's parallel_for may leave by an exception or longjmp() */
-    fopt_status status = run_step(&o->config, job, o->tile_count);
+    fopt_status status = run_step(&o->config, job_of(o), o->tile_count);
     if (status)
         return status;
     o->broken = false;
@@ -238,13 +244,13 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
     return FOPT_OK;
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
                           fopt_i_subject tensor, fopt_stream stream)
 {
     (void)tensor;
     (void)stream;
-    const fopt_i_cpu_job job = {&alone->record, 1, group, config->seed, alone->absmax};
-    return run_step(config, job, fopt_i_tile_count(alone->record.count));
+    const fopt_i_cpu_job job = {record, 1, group, config->seed};
+    return run_step(config, job, fopt_i_tile_count(record->count));
 }
 
 /* ---- the other calls ----------------------------------------------------------------------------------------- */
@@ -254,14 +260,29 @@ static void zero_bytes(const void *context, uint64_t first, uint64_t count)
     memset(*(char *const *)context + first, 0, (size_t)count);
 }
 
-/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
-static fopt_status create(fopt_optimizer *o)
+static fopt_status open_device(fopt_optimizer *o)
 {
-    fopt_status status = fopt_i_allocate_state(o);
-    return status ? status : run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+    uint64_t next = 0;
+    for (size_t i = 0; i < o->tensor_count; i++) {
+        o->records[i].first_tile = next;
+        next += fopt_i_tile_count(o->records[i].count);
+    }
+    return FOPT_OK;
 }
 
-static void destroy(fopt_optimizer *o)
+/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
+static fopt_status fill(fopt_optimizer *o)
+{
+    return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
+}
+
+static bool wait_for_device(const fopt_optimizer *o)
+{
+    (void)o;
+    return true;
+}
+
+static void do_nothing(fopt_optimizer *o)
 {
     (void)o;
 }
@@ -290,24 +311,14 @@ static fopt_status set_grads(fopt_optimizer *o, void *const *grads, fopt_stream 
 
 static void zero_tiles(const void *context, uint64_t first, uint64_t count)
 {
-    const fopt_optimizer *o = context;
-    const uint64_t end = first + count;
-    for (const fopt_i_record *r = fopt_i_find_record(o->records, o->tensor_count, first); first < end; r++) {
-        const uint64_t here = fopt_i_tiles_until(r, end) - first;
-        const uint64_t begin = (first - r->first_tile) * FOPT_I_TILE;
-        const uint64_t rest = r->count - begin;
-        const uint64_t elements = rest < here * FOPT_I_TILE ? rest : here * FOPT_I_TILE;
-        const size_t bytes = fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
-        if (r->grad)
-            memset((char *)r->grad + begin * bytes, 0, (size_t)elements * bytes);
-        first += here;
-    }
+    fopt_i_cpu_zero_grads(context, first, count);
 }
 
 static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
 {
     (void)stream;
-    return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, o);
+    const fopt_i_cpu_job job = job_of(o);
+    return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, &job);
 }
 
 static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
@@ -349,8 +360,12 @@ const fopt_i_backend fopt_i_cpu_backend = {
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
-    .create = create,
-    .destroy = destroy,
+    .open = open_device,
+    .fill = fill,
+    .shut = do_nothing,
+    .reopen = do_nothing,
+    .wait = wait_for_device,
+    .close = do_nothing,
     .enter = enter,
     .leave = leave,
     .step = step,

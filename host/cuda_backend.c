@@ -13,20 +13,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What the calling thread is given back at the end of a creation or destruction. */
+typedef struct cuda_stay {
+    bool pushed;                     /* the context */
+    bool relaxed;                    /* the mode of captures; */
+    enum cudaStreamCaptureMode mode; /* which was this */
+} cuda_stay;
+
 typedef struct cuda_private {
     fopt_i_cuda_context context; /* current during every call */
+    cuda_stay stay;
+    bool record_was_clean; /* CUDA's record of errors, when open() or reopen() began */
     fopt_i_cuda_tables tables;
     uint64_t loop_first[FOPT_I_LOOP_COUNT], loop_tiles[FOPT_I_LOOP_COUNT]; /* each loop's part of the tiles */
 } cuda_private;
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
-/* Reports an error that CUDA had before the call: it is not ours, and is left where it is. That a stream or event was
- * found not ready is on the same record, and no failure. */
+/* That a stream or event was found not ready is on the same record, and no failure. */
+static bool is_clean(cudaError_t error)
+{
+    return error == cudaSuccess || error == cudaErrorNotReady;
+}
+
+/* Reports an error that CUDA had before the call: it is not ours, and is left where it is. */
 static fopt_status check_record(void)
 {
     const cudaError_t error = cudaPeekAtLastError();
-    if (error == cudaSuccess || error == cudaErrorNotReady)
+    if (is_clean(error))
         return FOPT_OK;
     return fopt_i_fail(FOPT_ERR_DEVICE, "CUDA had failed before this call: %s (%s)", cudaGetErrorString(error),
                        cudaGetErrorName(error));
@@ -61,13 +75,18 @@ static void leave(const fopt_optimizer *o)
 
 /* ---- devices and memory -------------------------------------------------------------------------------------- */
 
+static bool is_none(cudaError_t error)
+{
+    return error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver;
+}
+
 static fopt_status device_count(int *count)
 {
     cudaError_t error = cudaGetDeviceCount(count);
     if (error == cudaSuccess)
         return FOPT_OK;
     *count = 0;
-    if (error != cudaErrorNoDevice && error != cudaErrorInsufficientDriver)
+    if (!is_none(error))
         return fopt_i_cuda_check(error, "cudaGetDeviceCount");
     cudaGetLastError();
     return FOPT_OK; /* none is an answer */
@@ -77,11 +96,13 @@ static fopt_status check_index(int index)
 {
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess) {
+    if (is_none(error)) {
         cudaGetLastError();
         return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: %s (%s)",
                            cudaGetErrorString(error), cudaGetErrorName(error));
     }
+    if (error != cudaSuccess)
+        return fopt_i_cuda_check(error, "cudaGetDeviceCount");
     if (index < 0 || index >= count)
         return fopt_i_fail(FOPT_ERR_DEVICE, "device.index is %d, but CUDA has %d device(s)", index, count);
     return FOPT_OK;
@@ -120,7 +141,8 @@ static void release(void *context, void *pointer, size_t bytes, fopt_stream stre
     (void)context;
     (void)bytes;
     (void)stream;
-    cudaFree(pointer);
+    if (cudaFree(pointer) != cudaSuccess)
+        cudaGetLastError(); /* it has nowhere to go */
 }
 
 static fopt_status complete_config(fopt_config *config)
@@ -176,7 +198,7 @@ static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
-enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_STATE_KINDS * sizeof(uint64_t) };
+enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
 
 static size_t aligned(size_t bytes)
 {
@@ -277,43 +299,46 @@ static fopt_status load_kernels(const cuda_private *p)
     return status;
 }
 
-/* Another capture, of a stream that has nothing to do with the legacy one, goes on: an allocation would spoil it, were
- * this thread not to say that it knows what it does. */
-static fopt_status create_uncaptured(fopt_optimizer *o)
+/* What open() or reopen() changed of the calling thread, and shut() gives back. */
+static void begin_stay(fopt_optimizer *o, bool pushed)
 {
-    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     cuda_private *p = o->private;
-    order_tiles(o, p);
-    fopt_status status =
-        fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
+    p->stay = (cuda_stay){.pushed = pushed, .mode = cudaStreamCaptureModeRelaxed};
+    /* Another capture, of a stream that has nothing to do with the legacy one, goes on: to allocate or release memory
+     * would spoil it, were this thread not to say that it knows what it does. */
+    p->stay.relaxed = cudaThreadExchangeStreamCaptureMode(&p->stay.mode) == cudaSuccess;
+}
+
+/* An error that is on CUDA's record now, and was not when it was clean, is ours, or an allocator's: whatever it meant is
+ * told by a status, or has nowhere to go. */
+static void shut(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    if (p->stay.relaxed)
+        cudaThreadExchangeStreamCaptureMode(&p->stay.mode);
+    if (p->record_was_clean && cudaPeekAtLastError() != cudaErrorNotReady)
+        cudaGetLastError();
+    if (p->stay.pushed)
+        fopt_i_cuda_pop_context(&p->context);
+    FOPT_I_END_RANGE();
+}
+
+static fopt_status open_entered(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    fopt_status status = check_capture();
     if (status)
         return status;
-    status = load_kernels(p);
-    if (!status)
-        status = fopt_i_allocate_state(o);
-    if (!status) {
-        lay_out(o, &p->tables);
-        status = fill_device(o, &p->tables);
-    }
-    if (status) {
-        /* What was enqueued before the failure still writes. The first error is the one that is told. */
-        if (cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
-            cudaGetLastError();
-        fopt_i_release_state(o);
-    }
-    (void)fopt_i_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode");
-    return status;
+    if (!p->stay.relaxed)
+        return fopt_i_fail(FOPT_ERR_DEVICE, "cudaThreadExchangeStreamCaptureMode failed");
+    status = check_tensors(o);
+    if (status)
+        return status;
+    order_tiles(o, p);
+    return load_kernels(p);
 }
 
-static fopt_status create_here(fopt_optimizer *o)
-{
-    fopt_status status = check_capture();
-    if (!status)
-        status = check_tensors(o);
-    return status ? status : create_uncaptured(o);
-}
-
-static fopt_status create(fopt_optimizer *o)
+static fopt_status open_device(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
     fopt_status status = check_index(o->config.device.index);
@@ -323,13 +348,34 @@ static fopt_status create(fopt_optimizer *o)
         status = fopt_i_cuda_find_context(o->config.device.index, &p->context);
     if (!status)
         status = enter(o);
-    if (!status) {
-        status = create_here(o);
-        leave(o);
-    }
     if (status)
-        fopt_i_cuda_drop_context(&p->context);
+        return status;
+    p->record_was_clean = true;
+    begin_stay(o, true);
+    status = open_entered(o);
+    if (status)
+        shut(o);
     return status;
+}
+
+static fopt_status fill(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    lay_out(o, &p->tables);
+    fopt_status status = fill_device(o, &p->tables);
+    /* What was enqueued before a failure still writes. The first error is the one that is told. */
+    if (status && cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
+        cudaGetLastError();
+    return status;
+}
+
+/* Whatever has failed before: an error that is on CUDA's record stays there. */
+static void reopen(fopt_optimizer *o)
+{
+    cuda_private *p = o->private;
+    p->record_was_clean = is_clean(cudaPeekAtLastError());
+    FOPT_I_BEGIN_RANGE(fopt_i_call());
+    begin_stay(o, fopt_i_cuda_try_push_context(&p->context));
 }
 
 static bool is_of_capture(cudaError_t error)
@@ -338,34 +384,23 @@ static bool is_of_capture(cudaError_t error)
 }
 
 /* Waits until the device does nothing of this optimizer's any more. Returns false if that cannot be known, since a
- * stream is being captured. After any other error the device does nothing at all. */
-static bool wait_for_device(void)
+ * stream is being captured or the optimizer's context is gone. After any other error the device does nothing at all. */
+static bool wait_for_device(const fopt_optimizer *o)
 {
+    const cuda_private *p = o->private;
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    if (!p->stay.pushed)
+        return false;
     /* To ask spoils no capture, to wait would. It tells of blocking streams alone. */
     if (is_of_capture(cudaStreamIsCapturing(cudaStreamLegacy, &capture)))
         return false;
     return !is_of_capture(cudaDeviceSynchronize());
 }
 
-/* Steps may still use the state where nothing can be waited for: it is then never released, nor is its context. */
-static void destroy(fopt_optimizer *o)
+static void close_device(fopt_optimizer *o)
 {
-    const fopt_i_cuda_context *context = &((const cuda_private *)o->private)->context;
-    const bool failed_before = cudaPeekAtLastError() != cudaSuccess;
-    FOPT_I_BEGIN_RANGE(fopt_i_call());
-    fopt_i_cuda_push_context(context);
-    const bool idle = wait_for_device();
-    if (idle)
-        fopt_i_release_state(o);
-    else
-        o->state = NULL;
-    fopt_i_cuda_pop_context(context);
-    if (idle)
-        fopt_i_cuda_drop_context(context);
-    if (!failed_before)
-        cudaGetLastError(); /* ours, which has nowhere to go */
-    FOPT_I_END_RANGE();
+    const cuda_private *p = o->private;
+    fopt_i_cuda_drop_context(&p->context);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------- */
@@ -444,36 +479,33 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
 
-static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
+static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
 {
-    const fopt_i_record *r = &alone->record;
     fopt_status status = check_param_and_grad(device, r, tensor);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS && !status; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
             status = check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
         if (!status && bytes.absmax > 0)
-            status = check_memory(device, alone->absmax[kind], bytes.absmax, "an absmax", tensor);
+            status = check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
     }
     return status;
 }
 
-static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *r,
                                fopt_i_subject tensor, fopt_stream stream)
 {
-    fopt_i_alone made = *alone;
-    fopt_status status = check_arrays(config->device.index, group, alone, tensor);
+    fopt_status status = check_arrays(config->device.index, group, r, tensor);
     if (status)
         return status;
-    made.record.step++;
     /* The coefficients are computed here, where the program may have set other modes. */
     const fopt_i_environment environment = fopt_i_environment_enter();
-    const cudaError_t error = fopt_i_cuda_update(&made, group, config->seed, stream);
+    const cudaError_t error = fopt_i_cuda_update(r, group, config->seed, stream);
     fopt_i_environment_leave(environment);
     return fopt_i_cuda_check(error, "launching the update");
 }
 
-static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+static fopt_status update(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *r,
                           fopt_i_subject tensor, fopt_stream stream)
 {
     fopt_i_cuda_context context = {.handle = NULL};
@@ -485,7 +517,7 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
     if (!status)
         status = enter_context(&context);
     if (!status) {
-        status = update_here(config, group, alone, tensor, stream);
+        status = update_here(config, group, r, tensor, stream);
         leave_context(&context);
     }
     fopt_i_cuda_drop_context(&context);
@@ -498,8 +530,12 @@ const fopt_i_backend fopt_i_cuda_backend = {
     .device_count = device_count,
     .device_query = device_query,
     .complete_config = complete_config,
-    .create = create,
-    .destroy = destroy,
+    .open = open_device,
+    .fill = fill,
+    .reopen = reopen,
+    .wait = wait_for_device,
+    .shut = shut,
+    .close = close_device,
     .enter = enter,
     .leave = leave,
     .step = step,

@@ -24,7 +24,9 @@ typedef struct driver {
 static fopt_status find(const char *name, unsigned version, void *function)
 {
     enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
+#if CUDART_VERSION < 12000
+#error "fusedopt needs CUDA 12 or later"
+#elif CUDART_VERSION >= 12050
     const cudaError_t error = cudaGetDriverEntryPointByVersion(name, function, version, cudaEnableDefault, &found);
 #else
     (void)version;
@@ -88,6 +90,25 @@ static fopt_status is_current(int device, bool *current)
     return status;
 }
 
+/* The thread's own context; if it is the device's primary one, that is retained, since others may give it back. */
+static fopt_status take_current(const driver *d, fopt_i_cuda_context *context)
+{
+    unsigned flags = 0;
+    int active = 0;
+    CUcontext current = NULL;
+    fopt_status status = check_driver(d->get_current(&current), "cuCtxGetCurrent");
+    if (!status && current)
+        status = check_driver(d->get_state(context->device, &flags, &active), "cuDevicePrimaryCtxGetState");
+    if (!status && active)
+        status = retain_primary(d, context);
+    if (status || !current || context->handle == current)
+        return status;
+    fopt_i_cuda_drop_context(context);
+    context->handle = current;
+    context->retained = false;
+    return FOPT_OK;
+}
+
 fopt_status fopt_i_cuda_find_context(int device, fopt_i_cuda_context *context)
 {
     driver d;
@@ -99,7 +120,7 @@ fopt_status fopt_i_cuda_find_context(int device, fopt_i_cuda_context *context)
     if (!status)
         status = check_driver(d.get_device(&context->device, device), "cuDeviceGet");
     if (!status && current)
-        status = check_driver(d.get_current(&context->handle), "cuCtxGetCurrent");
+        status = take_current(&d, context);
     if (!status && !context->handle)
         status = retain_primary(&d, context);
     return status;
@@ -126,6 +147,11 @@ void fopt_i_cuda_drop_context(const fopt_i_cuda_context *context)
 fopt_status fopt_i_cuda_push_context(const fopt_i_cuda_context *context)
 {
     return context->handle ? check_driver(context->push(context->handle), "cuCtxPushCurrent") : FOPT_OK;
+}
+
+bool fopt_i_cuda_try_push_context(const fopt_i_cuda_context *context)
+{
+    return context->push(context->handle) == CUDA_SUCCESS;
 }
 
 void fopt_i_cuda_pop_context(const fopt_i_cuda_context *context)

@@ -24,7 +24,7 @@ typedef struct fopt_i_cuda_context {
 } fopt_i_cuda_context;
 
 /* Finds the context in which to work on a device for longer: the calling thread's current one if it is of that device,
- * else the device's primary one. The former must outlive its use here. */
+ * else the device's primary one. One that is not primary must outlive its use here. */
 fopt_status fopt_i_cuda_find_context(int device, fopt_i_cuda_context *context);
 
 /* Finds the context for one call, which need not be made current if the device is. */
@@ -35,6 +35,9 @@ void fopt_i_cuda_drop_context(const fopt_i_cuda_context *context);
 
 /* Makes a context current. */
 fopt_status fopt_i_cuda_push_context(const fopt_i_cuda_context *context);
+
+/* The same without a message; returns whether it is current. */
+bool fopt_i_cuda_try_push_context(const fopt_i_cuda_context *context);
 
 /* Makes current again what was so before. That cannot fail after a push, and if it did, the work would still be done.
  */

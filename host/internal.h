@@ -2,9 +2,10 @@
 #ifndef FOPT_I_INTERNAL_H
 #define FOPT_I_INTERNAL_H
 
-#include "../kernels/record.h"
+#include "../kernels/state.h"
 #include "fusedopt.h"
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct fopt_i_backend fopt_i_backend;
 
@@ -34,7 +35,7 @@ fopt_status fopt_i_fail(fopt_status status, const char *format, ...) FOPT_I_PRIN
 typedef struct fopt_i_rule {
     const char *name;
     unsigned flags, hyperparameters; /* what it accepts */
-    const char *state_names[FOPT_STATE_KINDS];
+    const char *state_names[FOPT_I_STATE_KINDS];
     void (*defaults)(fopt_group *group);
     unsigned (*kinds)(const fopt_group *group);
     const char *(*check)(const fopt_group *group);
@@ -42,7 +43,7 @@ typedef struct fopt_i_rule {
 
 typedef struct fopt_i_format {
     const char *name;
-    size_t element_bytes, tile_bytes; /* a tile takes the latter besides its elements */
+    size_t element_bytes;
 } fopt_i_format;
 
 const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
@@ -86,16 +87,31 @@ fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t 
                                  fopt_i_subject subject);
 fopt_status fopt_i_check_grad(const void *grad, size_t count, fopt_format format, fopt_i_subject tensor);
 
+/* Bytes that a struct must have at least. What a caller's struct has less than ours, it was compiled before it was added:
+ * it is zero. These sizes never change. */
+enum {
+    FOPT_I_LEAST_DEVICE_INFO = offsetof(fopt_device_info, memory_bytes),
+    FOPT_I_LEAST_GROUP = offsetof(fopt_group, state_format),
+    FOPT_I_LEAST_TENSOR = offsetof(fopt_tensor, global_id),
+    FOPT_I_LEAST_CONFIG = offsetof(fopt_config, isa),
+    FOPT_I_LEAST_SIZES = offsetof(fopt_sizes, table_bytes),
+    FOPT_I_LEAST_STEP_OPTIONS = sizeof(size_t),
+    FOPT_I_LEAST_ARRAY = offsetof(fopt_array, absmax),
+};
+
 /* Element `index` of an array of sized structs: all have the size of the first. */
-fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
+fopt_status fopt_i_check_array(const void *array, size_t count, size_t least, const char *array_name,
                                const char *count_name);
 const void *fopt_i_at(const void *array, size_t index);
 
-/* Copies a struct of the caller's, or says what is wrong with its `size`. */
-fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, fopt_i_subject subject);
+/* Copies a struct of the caller's to one of `known` bytes, or says what is wrong with its `size`. */
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t least, size_t known, fopt_i_subject subject);
+
+/* Reads the options of a step or an update; NULL are the defaults. */
+fopt_status fopt_i_read_options(const fopt_step_options *from, fopt_step_options *options);
 
 /* Checks the `size` that the caller gave a struct to be filled, and fills what it has room for. */
-fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what);
+fopt_status fopt_i_write_struct(void *to, const void *from, size_t least, size_t known, const char *what);
 
 /* ---- overlap.c ----------------------------------------------------------------------------------------------- */
 
@@ -132,11 +148,6 @@ struct fopt_optimizer {
     bool broken;
 };
 
-/* Allocates `device_bytes` of the device, and points the records to their moments in it. To be released by the backend
- * if it must have something done around it; what is left is released when the object is. */
-fopt_status fopt_i_allocate_state(fopt_optimizer *optimizer);
-void fopt_i_release_state(fopt_optimizer *optimizer);
-
 /* Memory of the host by the library itself. */
 extern const fopt_allocator fopt_i_host_allocator;
 
@@ -152,11 +163,19 @@ struct fopt_i_backend {
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
     /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
     fopt_status (*complete_config)(fopt_config *config);
-    /* With records and groups filled in: checks that the device is there and can use the tensors' memory, allocates the
-     * state, zeroes it, and prepares the rest. */
-    fopt_status (*create)(fopt_optimizer *optimizer);
-    void (*destroy)(fopt_optimizer *optimizer); /* waits until the device is done with it */
-    /* Makes the optimizer's device current, and the caller's again. */
+    /* Creation: open() finds the device, with records and groups filled in, sees that it can use the tensors' memory,
+     * orders their tiles, and makes it current. Memory is then allocated, as large as was planned, and fill() makes of
+     * it a state of zeros and whatever else lies there; when it fails nothing writes there any more. shut() makes the
+     * caller's device current again. */
+    fopt_status (*open)(fopt_optimizer *optimizer);
+    fopt_status (*fill)(fopt_optimizer *optimizer);
+    void (*shut)(fopt_optimizer *optimizer);
+    /* The end: reopen() makes the device current once more, wait() waits for it, and tells whether it is done with the
+     * memory, which is then released before shut(). close() ends what open() began, also if that failed. */
+    void (*reopen)(fopt_optimizer *optimizer);
+    bool (*wait)(const fopt_optimizer *optimizer);
+    void (*close)(fopt_optimizer *optimizer);
+    /* Makes the optimizer's device current for a call, and the caller's again. */
     fopt_status (*enter)(const fopt_optimizer *optimizer);
     void (*leave)(const fopt_optimizer *optimizer);
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
@@ -166,9 +185,9 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
-    /* One step, of number record->step + 1, of one tensor, which messages name. Checks that the device is there and can
+    /* The next step of one tensor, which messages name. Checks that the device is there and can
      * use the memory. */
-    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_alone *alone,
+    fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
                           fopt_i_subject tensor, fopt_stream stream);
 };
 
@@ -177,7 +196,8 @@ extern const fopt_i_backend fopt_i_cpu_backend;
 extern const fopt_i_backend fopt_i_cuda_backend;
 #endif
 
-/* backends.c: the backend of a kind; NULL, and a failure in *status, if there is none in this build. */
-const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind, fopt_status *status);
+/* backends.c: the backend of a kind, NULL if there is none in this build, and the failure that says so. */
+const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind);
+fopt_status fopt_i_fail_without_backend(fopt_device_kind kind);
 
 #endif

@@ -6,34 +6,31 @@
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
 /* Lays the tables out behind the object, in the one block that the host allocator gave. */
-static fopt_optimizer *lay_out(void *block, const fopt_i_plan *plan, size_t group_count, size_t tensor_count)
+static fopt_optimizer *lay_out(void *block, size_t bytes, const fopt_i_plan *plan)
 {
-    memset(block, 0, plan->sizes.host_bytes);
+    memset(block, 0, bytes);
     fopt_optimizer *o = block;
     o->config = plan->config;
     o->backend = plan->backend;
-    o->group_count = group_count;
-    o->tensor_count = tensor_count;
-    o->tile_count = plan->tile_count;
-    o->host_bytes = plan->sizes.host_bytes;
-    o->device_bytes = plan->sizes.device_bytes;
+    o->group_count = plan->group_count;
+    o->tensor_count = plan->tensor_count;
+    o->host_bytes = bytes;
     o->groups = (fopt_i_group *)(o + 1);
-    o->records = (fopt_i_record *)(o->groups + group_count);
-    o->params = (fopt_i_interval *)(o->records + tensor_count);
-    o->names = (const char **)(o->params + tensor_count);
-    o->private = o->names + tensor_count;
+    o->records = (fopt_i_record *)(o->groups + o->group_count);
+    o->params = (fopt_i_interval *)(o->records + o->tensor_count);
+    o->names = (const char **)(o->params + o->tensor_count);
+    o->private = o->names + o->tensor_count;
     return o;
 }
 
-/* Copies what describes tensor `index`, except for its state pointers. `name` is where its name goes; returns where
- * the next one's does. */
-static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, uint64_t first_tile, char *name)
+/* Copies what describes tensor `index`: all but where its state lies and its place in the walk. `name` is where its name
+ * goes; returns where the next one's does. */
+static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, char *name)
 {
     o->records[index] = (fopt_i_record){
         .param = t->param,
         .grad = t->count > 0 ? t->grad : NULL,
         .count = t->count,
-        .first_tile = first_tile,
         .id = t->global_id != 0 ? t->global_id : index + 1,
         .tile_offset = t->first_element / FOPT_I_TILE,
         .group = (uint32_t)t->group,
@@ -47,42 +44,27 @@ static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, 
     return name + bytes;
 }
 
-static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, const fopt_tensor *tensors)
+/* Reads all descriptions, once, and finishes the plan. */
+static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, const fopt_tensor *tensors,
+                               fopt_i_plan *plan)
 {
-    for (size_t i = 0; i < o->group_count; i++) {
-        fopt_status status = fopt_i_read_group(fopt_i_at(groups, i), i, &o->groups[i]);
-        if (status)
-            return status;
-    }
+    fopt_status status = FOPT_OK;
+    for (size_t i = 0; i < o->group_count && !status; i++)
+        status = fopt_i_read_group(fopt_i_at(groups, i), i, &o->groups[i]);
     char *name = (char *)o->private + o->backend->private_bytes;
-    uint64_t first_tile = 0;
-    for (size_t i = 0; i < o->tensor_count; i++) {
+    for (size_t i = 0; i < o->tensor_count && !status; i++) {
         fopt_tensor tensor;
-        fopt_status status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, o->group_count, &tensor);
+        status = fopt_i_read_tensor(fopt_i_at(tensors, i), i, o->group_count, &tensor);
         if (!status)
             status = fopt_i_check_pointers(&tensor, i);
-        if (status)
-            return status;
-        name = fill_record(o, i, &tensor, first_tile, name);
-        first_tile += fopt_i_tile_count(tensor.count);
+        if (!status)
+            status = fopt_i_plan_tensor(plan, &o->groups[tensor.group], i, &tensor);
+        if (!status)
+            name = fill_record(o, i, &tensor, name);
     }
-    return FOPT_OK;
-}
-
-/* All arrays of one kind lie together, in the order of the tensors: a walk then streams through as few places as there
- * are kinds, however many tensors there are. */
-static void assign_state(fopt_optimizer *o)
-{
-    char *next = o->state;
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        next += FOPT_I_KIND_PADDING;
-        for (size_t i = 0; i < o->tensor_count; i++) {
-            fopt_i_record *r = &o->records[i];
-            const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(&o->groups[r->group], kind, (size_t)r->count);
-            r->state[kind] = bytes.data > 0 ? next : NULL;
-            next += fopt_i_padded(bytes.data) + fopt_i_padded(bytes.absmax);
-        }
-    }
+    o->tile_count = plan->tile_count;
+    o->device_bytes = fopt_i_planned_sizes(plan).device_bytes;
+    return status;
 }
 
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
@@ -185,17 +167,7 @@ static fopt_status check_state_overlap(const fopt_optimizer *o)
     return FOPT_OK;
 }
 
-fopt_status fopt_i_allocate_state(fopt_optimizer *o)
-{
-    fopt_status status;
-    o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
-    if (!o->state)
-        return status;
-    assign_state(o);
-    return check_state_overlap(o);
-}
-
-void fopt_i_release_state(fopt_optimizer *o)
+static void release_state(fopt_optimizer *o)
 {
     const fopt_allocator device = o->config.device_allocator;
     if (o->state)
@@ -206,8 +178,37 @@ void fopt_i_release_state(fopt_optimizer *o)
 static void release(fopt_optimizer *o)
 {
     const fopt_allocator host = o->config.host_allocator;
-    fopt_i_release_state(o);
     host.release(host.context, o, o->host_bytes, NULL);
+}
+
+/* Allocates the state and fills it, on the device, which is current. */
+static fopt_status make_state(fopt_optimizer *o)
+{
+    fopt_status status;
+    o->state = allocate(&o->config.device_allocator, "device_allocator", o->device_bytes, &status);
+    if (status)
+        return status;
+    if (o->state) {
+        fopt_i_place_state(o->state, o->groups, o->records, o->tensor_count);
+        status = check_state_overlap(o);
+    }
+    if (!status)
+        status = o->backend->fill(o);
+    if (status)
+        release_state(o);
+    return status;
+}
+
+static fopt_status open_device(fopt_optimizer *o)
+{
+    fopt_status status = o->backend->open(o);
+    if (!status) {
+        status = make_state(o);
+        o->backend->shut(o);
+    }
+    if (status)
+        o->backend->close(o);
+    return status;
 }
 
 fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
@@ -218,35 +219,43 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "out is NULL");
     *out = NULL;
     fopt_i_plan plan;
-    fopt_status status = fopt_i_make_plan(config, groups, group_count, tensors, tensor_count, &plan);
+    fopt_status status = fopt_i_begin_plan(config, groups, group_count, tensors, tensor_count, &plan);
     if (status)
         return status;
-    void *block = allocate(&plan.config.host_allocator, "host_allocator", plan.sizes.host_bytes, &status);
+    const size_t bytes = fopt_i_host_bytes(&plan);
+    void *block = allocate(&plan.config.host_allocator, "host_allocator", bytes, &status);
     if (!block)
         return status;
 
-    fopt_optimizer *o = lay_out(block, &plan, group_count, tensor_count);
-    status = fill_tables(o, groups, tensors);
+    fopt_optimizer *o = lay_out(block, bytes, &plan);
+    status = fill_tables(o, groups, tensors, &plan);
     if (!status)
         status = check_identities(o);
     if (!status)
         status = check_overlaps(o);
     if (!status)
-        status = o->backend->create(o);
-    if (status) {
+        status = open_device(o);
+    if (status)
         release(o);
-        return status;
-    }
-    *out = o;
-    return FOPT_OK;
+    else
+        *out = o;
+    return status;
 }
 
+/* Steps may still use the state where nothing can be waited for: it is then never released, nor is what open() began. */
 void fopt_destroy(fopt_optimizer *optimizer)
 {
     fopt_i_begin(__func__);
     if (!optimizer)
         return;
-    optimizer->backend->destroy(optimizer);
+    const fopt_i_backend *backend = optimizer->backend;
+    backend->reopen(optimizer);
+    const bool idle = backend->wait(optimizer);
+    if (idle)
+        release_state(optimizer);
+    backend->shut(optimizer);
+    if (idle)
+        backend->close(optimizer);
     release(optimizer);
 }
 
@@ -286,9 +295,8 @@ fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *option
     fopt_i_begin(__func__);
     fopt_step_options read;
     fopt_status status = check_optimizer(optimizer);
-    if (!status && options)
-        status =
-            fopt_i_read_struct(&read, options, sizeof read, (fopt_i_subject){"options", FOPT_I_NO_INDEX, NULL, NULL});
+    if (!status)
+        status = fopt_i_read_options(options, &read);
     if (!status)
         status = enter(optimizer);
     return status ? status : leave(optimizer, optimizer->backend->step(optimizer, stream));
@@ -311,7 +319,7 @@ fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, const fopt_g
     if (read.value.rule != old->value.rule)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: rule is %s, but the optimizer was created with %s", group,
                            fopt_rule_name(read.value.rule), rule->name);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const char *name = rule->state_names[kind];
         if ((read.kinds ^ old->kinds) & 1u << kind)
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "group %zu: %s %s, but the optimizer was created %s it", group,
@@ -380,6 +388,10 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         return status;
     const fopt_i_record *r = &optimizer->records[tensor];
     const fopt_i_group *group = &optimizer->groups[r->group];
+    if (kind >= FOPT_I_STATE_KINDS) { /* which there may be one day */
+        const fopt_array none = {.size = sizeof none};
+        return fopt_i_write_struct(view, &none, FOPT_I_LEAST_ARRAY, sizeof none, "view");
+    }
     const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
     fopt_array array = {
         .size = sizeof array,
@@ -387,9 +399,9 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         .count = r->state[kind] ? (size_t)r->count : 0,
         .bytes = bytes.data,
         .format = group->value.state_format[kind],
-        .absmax = bytes.absmax > 0 ? fopt_i_absmax(r, kind) : NULL,
+        .absmax = r->absmax[kind],
     };
-    return fopt_i_write_struct(view, &array, sizeof array, "view");
+    return fopt_i_write_struct(view, &array, FOPT_I_LEAST_ARRAY, sizeof array, "view");
 }
 
 fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream)

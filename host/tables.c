@@ -19,7 +19,7 @@ static const fopt_i_rule rules[] = {
 
 static const fopt_i_format formats[] = {
 #define ROW(format, format_name, bytes)                                                                                \
-    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name), .tile_bytes = bytes},
+    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name)},
     FOPT_I_FORMATS(ROW)
 #undef ROW
 };
@@ -112,7 +112,7 @@ const char *fopt_format_name(fopt_format format)
 const char *fopt_state_kind_name(fopt_rule rule, fopt_state_kind kind)
 {
     const fopt_i_rule *found = fopt_i_find_rule(rule);
-    return found && (size_t)kind < FOPT_STATE_KINDS ? found->state_names[kind] : NULL;
+    return found && (size_t)kind < FOPT_I_STATE_KINDS ? found->state_names[kind] : NULL;
 }
 
 const char *fopt_isa_name(fopt_isa isa)

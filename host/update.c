@@ -16,7 +16,7 @@ static const char *const array_names[] = {
     "states[2].absmax",
     "states[3].absmax",
 };
-static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_STATE_KINDS, "each has a name");
+static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_I_STATE_KINDS, "each has a name");
 
 static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_i_subject subject)
 {
@@ -33,19 +33,19 @@ static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_
 
 /* One moment, checked against the group; NULL if the group keeps none. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
-                              fopt_i_subject subject, fopt_i_alone *alone)
+                              fopt_i_subject subject, fopt_i_record *record)
 {
-    const size_t count = (size_t)alone->record.count;
+    const size_t count = (size_t)record->count;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
     const char *name = rule->state_names[kind];
     const bool needed = count > 0 && (group->kinds & 1u << kind) != 0;
     fopt_array array = {.data = NULL};
     if (from) {
-        fopt_status status = fopt_i_read_struct(&array, from, sizeof array, subject);
+        fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array, subject);
         if (status)
             return status;
     }
-    alone->record.state[kind] = array.data;
+    record->state[kind] = array.data;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array",
                            fopt_i_label_of(subject).text, array.data, rule->name);
@@ -64,14 +64,27 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     fopt_status status = fopt_i_check_pointer(array.data, name, count, array.format, subject);
     if (!status)
         status = check_absmax(&array, name, subject);
-    alone->absmax[kind] = array.absmax;
+    record->absmax[kind] = array.absmax;
     return status;
 }
 
-static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone *alone, fopt_i_subject tensor)
+/* Room for kinds that there are not yet. */
+static fopt_status check_reserved(const void *from, unsigned kind)
 {
-    const fopt_i_record *r = &alone->record;
-    fopt_i_interval intervals[2 + 2 * FOPT_STATE_KINDS];
+    static const char *const parts[] = {"[4]", "[5]", "[6]", "[7]"};
+    static_assert(sizeof parts / sizeof *parts == FOPT_STATE_KINDS - FOPT_I_STATE_KINDS, "each has a name");
+    fopt_array array;
+    const fopt_i_subject subject = {"states", FOPT_I_NO_INDEX, NULL, parts[kind - FOPT_I_STATE_KINDS]};
+    fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array, subject);
+    if (!status && array.data)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but there is no such fopt_state_kind",
+                           fopt_i_label_of(subject).text, array.data);
+    return status;
+}
+
+static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
+{
+    fopt_i_interval intervals[2 + 2 * FOPT_I_STATE_KINDS];
     size_t count = 0;
     if (r->count == 0)
         return FOPT_OK;
@@ -79,12 +92,12 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
         fopt_i_interval_of(r->param, r->count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes, 0);
     intervals[count++] =
         fopt_i_interval_of(r->grad, r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes, 1);
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
             intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
         if (bytes.absmax > 0)
-            intervals[count++] = fopt_i_interval_of(alone->absmax[kind], bytes.absmax, 2 + FOPT_STATE_KINDS + kind);
+            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, 2 + FOPT_I_STATE_KINDS + kind);
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
@@ -95,13 +108,14 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_alone 
 }
 
 fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
-                        const fopt_array *states, int64_t step, fopt_stream stream)
+                        const fopt_array *states, int64_t step, const fopt_step_options *options, fopt_stream stream)
 {
     fopt_i_begin(__func__);
     fopt_config complete;
     const fopt_i_backend *backend;
     fopt_i_group g;
     fopt_tensor t;
+    fopt_step_options read;
     fopt_status status = fopt_i_read_config(config, &complete, &backend);
     if (!status)
         status = fopt_i_read_group(group, FOPT_I_NO_INDEX, &g);
@@ -109,6 +123,8 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         status = fopt_i_read_tensor(tensor, FOPT_I_NO_INDEX, FOPT_I_NO_INDEX, &t);
     if (!status)
         status = fopt_i_check_pointers(&t, FOPT_I_NO_INDEX);
+    if (!status)
+        status = fopt_i_read_options(options, &read);
     if (status)
         return status;
     const fopt_i_subject subject = fopt_i_tensor(FOPT_I_NO_INDEX, t.name);
@@ -119,27 +135,29 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", fopt_i_label_of(subject).text,
                            t.count);
     if (states) {
-        status = fopt_i_check_array(states, FOPT_STATE_KINDS, sizeof *states, "states", "FOPT_STATE_KINDS");
+        status = fopt_i_check_array(states, FOPT_STATE_KINDS, FOPT_I_LEAST_ARRAY, "states", "FOPT_STATE_KINDS");
         if (status)
             return status;
     }
 
-    fopt_i_alone alone = {.record = {
-                              .param = t.param,
-                              .grad = t.grad,
-                              .count = t.count,
-                              .id = t.global_id != 0 ? t.global_id : 1,
-                              .tile_offset = t.first_element / FOPT_I_TILE,
-                              .step = step - 1,
-                              .param_format = (uint8_t)t.param_format,
-                              .grad_format = (uint8_t)t.grad_format,
-                          }};
-    for (unsigned kind = 0; !status && kind < FOPT_STATE_KINDS; kind++)
+    fopt_i_record record = {
+        .param = t.param,
+        .grad = t.grad,
+        .count = t.count,
+        .id = t.global_id != 0 ? t.global_id : 1,
+        .tile_offset = t.first_element / FOPT_I_TILE,
+        .step = step - 1,
+        .param_format = (uint8_t)t.param_format,
+        .grad_format = (uint8_t)t.grad_format,
+    };
+    for (unsigned kind = FOPT_I_STATE_KINDS; !status && states && kind < FOPT_STATE_KINDS; kind++)
+        status = check_reserved(fopt_i_at(states, kind), kind);
+    for (unsigned kind = 0; !status && kind < FOPT_I_STATE_KINDS; kind++)
         status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g,
-                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &alone);
+                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &record);
     if (!status)
-        status = check_overlaps(&g, &alone, subject);
+        status = check_overlaps(&g, &record, subject);
     if (status || t.count == 0)
         return status;
-    return backend->update(&complete, &g, &alone, subject, stream);
+    return backend->update(&complete, &g, &record, subject, stream);
 }

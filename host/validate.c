@@ -18,44 +18,55 @@ static size_t size_of(const void *sized)
     return size;
 }
 
-static fopt_status check_size(const void *sized, size_t known, fopt_i_subject subject)
+static fopt_status check_size(const void *sized, size_t least, fopt_i_subject subject)
 {
     size_t size = size_of(sized);
-    if (size < known || size > LARGEST_STRUCT || size % sizeof(size_t) != 0)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be the sizeof of its type, %zu here",
-                           fopt_i_label_of(subject).text, size, known);
+    if (size < least || size > LARGEST_STRUCT || size % sizeof(size_t) != 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s.size is %zu, must be the sizeof of its type, at least %zu",
+                           fopt_i_label_of(subject).text, size, least);
     return FOPT_OK;
 }
 
-/* Copies a struct of the caller's. One compiled against a later header may be longer: what lies beyond the end of ours
- * must be zero, since we do not know what it asks for. */
-fopt_status fopt_i_read_struct(void *to, const void *from, size_t known, fopt_i_subject subject)
+/* A struct of a caller that was compiled against an earlier header is shorter: what it has not is zero. One compiled
+ * against a later header may be longer: what lies beyond the end of ours must be zero, since we do not know what it asks
+ * for. */
+fopt_status fopt_i_read_struct(void *to, const void *from, size_t least, size_t known, fopt_i_subject subject)
 {
-    fopt_status status = check_size(from, known, subject);
+    fopt_status status = check_size(from, least, subject);
     if (status)
         return status;
+    const size_t size = size_of(from);
     const unsigned char *bytes = from;
-    for (size_t i = known; i < size_of(from); i++)
+    for (size_t i = known; i < size; i++)
         if (bytes[i] != 0)
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
                                "%s.size is %zu and byte %zu is not zero: fusedopt %s knows only the first %zu bytes",
-                               fopt_i_label_of(subject).text, size_of(from), i, fopt_version_string(), known);
-    memcpy(to, from, known);
+                               fopt_i_label_of(subject).text, size, i, fopt_version_string(), known);
+    memset(to, 0, known);
+    memcpy(to, from, size < known ? size : known);
     return FOPT_OK;
 }
 
-fopt_status fopt_i_write_struct(void *to, const void *from, size_t known, const char *what)
+fopt_status fopt_i_write_struct(void *to, const void *from, size_t least, size_t known, const char *what)
 {
     if (!to)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL", what);
-    fopt_status status = check_size(to, known, (fopt_i_subject){what, FOPT_I_NO_INDEX, NULL, NULL});
+    fopt_status status = check_size(to, least, (fopt_i_subject){what, FOPT_I_NO_INDEX, NULL, NULL});
     if (status)
         return status;
-    size_t size = size_of(to);
-    memcpy(to, from, known);
-    memset((char *)to + known, 0, size - known);
+    const size_t size = size_of(to);
+    memset(to, 0, size);
+    memcpy(to, from, size < known ? size : known);
     memcpy(to, &size, sizeof size);
     return FOPT_OK;
+}
+
+fopt_status fopt_i_read_options(const fopt_step_options *from, fopt_step_options *options)
+{
+    *options = (fopt_step_options){.size = sizeof *options};
+    return from ? fopt_i_read_struct(options, from, FOPT_I_LEAST_STEP_OPTIONS, sizeof *options,
+                                     (fopt_i_subject){"options", FOPT_I_NO_INDEX, NULL, NULL})
+                : FOPT_OK;
 }
 
 const void *fopt_i_at(const void *array, size_t index)
@@ -63,7 +74,7 @@ const void *fopt_i_at(const void *array, size_t index)
     return (const char *)array + index * size_of(array);
 }
 
-fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, const char *array_name,
+fopt_status fopt_i_check_array(const void *array, size_t count, size_t least, const char *array_name,
                                const char *count_name)
 {
     if (count > INT32_MAX)
@@ -71,7 +82,7 @@ fopt_status fopt_i_check_array(const void *array, size_t count, size_t known, co
     if (!array && count > 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL, but %s is %zu", array_name, count_name, count);
     if (count > 0) { /* before it is used as a stride */
-        fopt_status status = check_size(array, known, (fopt_i_subject){array_name, FOPT_I_NO_INDEX, NULL, "[0]"});
+        fopt_status status = check_size(array, least, (fopt_i_subject){array_name, FOPT_I_NO_INDEX, NULL, "[0]"});
         if (status)
             return status;
     }
@@ -108,14 +119,14 @@ fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, con
     fopt_status status = FOPT_OK;
     *config = (fopt_config){.size = sizeof *config};
     if (from)
-        status =
-            fopt_i_read_struct(config, from, sizeof *config, (fopt_i_subject){"config", FOPT_I_NO_INDEX, NULL, NULL});
+        status = fopt_i_read_struct(config, from, FOPT_I_LEAST_CONFIG, sizeof *config,
+                                    (fopt_i_subject){"config", FOPT_I_NO_INDEX, NULL, NULL});
     if (!status)
         status = check_config(config);
     if (status)
         return status;
-    *backend = fopt_i_find_backend(config->device.kind, &status);
-    return *backend ? (*backend)->complete_config(config) : status;
+    *backend = fopt_i_find_backend(config->device.kind);
+    return *backend ? (*backend)->complete_config(config) : fopt_i_fail_without_backend(config->device.kind);
 }
 
 /* ---- groups -------------------------------------------------------------------------------------------------- */
@@ -208,7 +219,7 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
 static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
     const char *quantized = NULL; /* the name of a moment that is */
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         if (!(group->kinds & 1u << kind))
             continue;
         const fopt_i_format *format = fopt_i_find_format(group->value.state_format[kind]);
@@ -235,7 +246,7 @@ fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group
     const fopt_i_subject subject = group_subject(index);
     if (!from)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "the description of %s is NULL", fopt_i_label_of(subject).text);
-    fopt_status status = fopt_i_read_struct(&group->value, from, sizeof group->value, subject);
+    fopt_status status = fopt_i_read_struct(&group->value, from, FOPT_I_LEAST_GROUP, sizeof group->value, subject);
     if (status)
         return status;
     const fopt_i_rule *rule = fopt_i_find_rule(group->value.rule);
@@ -265,12 +276,12 @@ fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "group is NULL");
     if (!found)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "rule is %d, not a fopt_rule", (int)rule);
-    fopt_status status = check_size(&defaults, sizeof defaults, group_subject(FOPT_I_NO_INDEX));
+    fopt_status status = check_size(&defaults, FOPT_I_LEAST_GROUP, group_subject(FOPT_I_NO_INDEX));
     if (status)
         return status;
     found->defaults(&defaults);
     memset(group, 0, size);
-    memcpy(group, &defaults, sizeof defaults);
+    memcpy(group, &defaults, size < sizeof defaults ? size : sizeof defaults);
     return FOPT_OK;
 }
 
@@ -337,7 +348,8 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
 {
     if (!from)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "tensor is NULL");
-    fopt_status status = fopt_i_read_struct(tensor, from, sizeof *tensor, fopt_i_tensor(index, NULL));
+    fopt_status status =
+        fopt_i_read_struct(tensor, from, FOPT_I_LEAST_TENSOR, sizeof *tensor, fopt_i_tensor(index, NULL));
     if (status)
         return status;
     const fopt_i_subject subject = fopt_i_tensor(index, tensor->name);

@@ -13,7 +13,8 @@
  *  - Every struct that is passed by pointer begins with `size`, which the caller sets to sizeof of the struct as it was
  *    compiled. In an array of structs all elements have the size of the first, and lie that many bytes apart. Fields
  *    are only ever added at the end; a field that the library does not know must be zero. All-zero fields are valid
- *    defaults everywhere but in fopt_group, which fopt_group_init() fills.
+ *    defaults everywhere but in fopt_group, which fopt_group_init() fills. So a program works with a later library than
+ *    it was compiled for, and with an earlier one as long as it does not use what that has not.
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
@@ -37,7 +38,8 @@
  *    stay valid until the stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait.
  *  - A stream that is NULL is the legacy default stream, with whatever default stream a program is compiled.
  *  - The caller's current device and context are the same after every call, and no context is made on another device
- *    than the optimizer's, which is current when the device allocator is called.
+ *    than the optimizer's, which is current when the device allocator is called. (Where a thread has no context yet,
+ *    its device's primary one may be current afterwards, as after any call of CUDA's runtime.)
  *  - Memory must be the device's own, managed, or the host's where the device sees it at the same address.
  *    fopt_create() and fopt_update() check the first and the last byte of every array, fopt_set_grads() checks none.
  *  - The first fopt_update() of a kind loads its kernel: make one before a capture.
@@ -122,7 +124,8 @@ typedef struct fopt_device {
 /* The CPU's instruction sets. All give the same bits; they differ in speed alone. */
 typedef enum fopt_isa {
     FOPT_ISA_AUTO = 0,     /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512, avx2,
-                              baseline) overrides the choice, as it was when the library was loaded */
+                              baseline) overrides the choice, as it was when the library was loaded (if it was built
+                              by gcc or clang) */
     FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: any that is little-endian */
     FOPT_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
     FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
@@ -233,7 +236,7 @@ typedef enum fopt_state_kind {
     FOPT_MAX_SECOND_MOMENT = 2, /* max_exp_avg_sq of Adam with AMSGrad */
     FOPT_MOMENTUM_BUFFER = 3    /* momentum_buffer of SGD and RMSprop, if momentum > 0 */
 } fopt_state_kind;
-#define FOPT_STATE_KINDS 4 /* how many there are */
+#define FOPT_STATE_KINDS 8 /* how many there can ever be: the rest is reserved */
 
 /* Short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
 FOPT_API const char *fopt_rule_name(fopt_rule rule);
@@ -287,7 +290,8 @@ typedef struct fopt_tensor {
 
     /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. No element may
      * be in one optimizer twice. */
-    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1); a shard must have one */
+    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1), which no other may then have; a shard
+                             must have one */
     size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
 } fopt_tensor;
@@ -308,7 +312,7 @@ typedef struct fopt_allocator {
  * FOPT_ERR_DEVICE, as it does where calls were left out or made twice, and if it was fopt_step(), the optimizer is
  * broken. So it is if parallel_for leaves fopt_step() by an exception or longjmp(), or its thread is cancelled there.
  * fopt_create(), fopt_step(), fopt_zero_grads() and fopt_update() call it where there is work for more than one thread:
- * one index covers up to 16,384 elements. */
+ * one index covers up to 16,384 elements of a step, or a MiB of state to be zeroed. */
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
                                  void *argument);
 
@@ -345,9 +349,9 @@ typedef struct fopt_sizes {
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;
 
-/* Says how many bytes fopt_create() would take, and validates the description as it would, but for memory: pointers are
- * not looked at, so that bytes can be known before anything is allocated, nor is it asked whether the device is there.
- * `sizes->size` must be set. */
+/* Says how many bytes fopt_create() would take, and validates each description as it would, but for memory: pointers are
+ * not looked at, so that bytes can be known before anything is allocated. Nor is it asked whether the device is there,
+ * or elements are there twice. `sizes->size` must be set. */
 FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                       const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
 
@@ -358,7 +362,7 @@ FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_grou
  * kernels).
  *
  * CUDA: works in the calling thread's current context if that is of the given device, else in the device's primary
- * context, and so do all calls on the optimizer, from any thread. Loads all kernels that these will launch, waits for
+ * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Loads all kernels that these will launch, waits for
  * the legacy default stream, and is refused while a blocking stream is captured.
  */
 FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
@@ -373,7 +377,7 @@ FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *gr
  */
 FOPT_API void fopt_destroy(fopt_optimizer *optimizer);
 
-/* Options of one step. There are none yet: pass NULL. */
+/* Options of one step or update. There are none yet: pass NULL. */
 typedef struct fopt_step_options {
     size_t size;
 } fopt_step_options;
@@ -407,7 +411,7 @@ typedef struct fopt_array {
 } fopt_array;
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
- * and bytes are 0, if the tensor's rule keeps no such array or the tensor is empty. The view is valid until
+ * and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The view is valid until
  * fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
  * negative second moment; absmax finite and not negative. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
@@ -424,12 +428,13 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
  *
  * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements, by
  * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count == tensor->count
- * and, in FOPT_Q8, absmax; the others must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
+ * and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
  * keeps none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of
  * `config`, the allocators are not called.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
-                                 const fopt_array *states, int64_t step, fopt_stream stream);
+                                 const fopt_array *states, int64_t step, const fopt_step_options *options,
+                                 fopt_stream stream);
 
 #ifdef __cplusplus
 }

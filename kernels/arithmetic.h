@@ -31,6 +31,9 @@
 /* Elements per tile: the unit of the walk, of quantization and of sharding. */
 #define FOPT_I_TILE 256
 
+/* Kinds of state arrays that there are; FOPT_STATE_KINDS has room for more. */
+#define FOPT_I_STATE_KINDS 4
+
 FOPT_FN uint32_t fopt_i_bits(float x)
 {
     uint32_t bits;

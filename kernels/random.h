@@ -6,7 +6,6 @@
 #define FOPT_I_RANDOM_H
 
 #include "arithmetic.h"
-#include "fusedopt.h"
 
 /* The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64 bits in which every input bit reaches
  * every output bit. */
@@ -22,13 +21,6 @@ FOPT_FN uint64_t fopt_i_mix(uint64_t x)
 FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step, unsigned kind)
 {
     return fopt_i_mix(fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step) + kind);
-}
-
-/* The keys of all moments of a tensor in one step. */
-FOPT_FN void fopt_i_step_keys(uint64_t seed, uint64_t tensor, int64_t step, uint64_t keys[FOPT_STATE_KINDS])
-{
-    for (unsigned kind = 0; kind < FOPT_STATE_KINDS; kind++)
-        keys[kind] = fopt_i_step_key(seed, tensor, step, kind);
 }
 
 /* The key of one tile, counted from the start of the whole tensor. */

@@ -15,10 +15,11 @@ FOPT_FN int64_t fopt_i_next_step(int64_t step)
 
 typedef struct fopt_i_record {
     void *param;
-    void *grad; /* NULL: skip this tensor */
-    void *state[FOPT_STATE_KINDS];
+    void *grad;                        /* NULL: skip this tensor */
+    void *state[FOPT_I_STATE_KINDS];   /* NULL: the rule keeps none */
+    float *absmax[FOPT_I_STATE_KINDS]; /* of moments whose tiles have a scale, one a tile; else NULL */
     uint64_t count;
-    uint64_t first_tile;  /* tiles of all tensors before this one */
+    uint64_t first_tile;  /* place of its first tile in the walk, whose order is the backend's */
     uint64_t id;          /* global_id */
     uint64_t tile_offset; /* of this shard in the whole tensor */
     int64_t step;         /* steps made so far */
@@ -26,56 +27,15 @@ typedef struct fopt_i_record {
     uint8_t param_format, grad_format;
 } fopt_i_record;
 
-/* A tensor that is in no optimizer (fopt_update()). */
-typedef struct fopt_i_alone {
-    fopt_i_record record;
-    float *absmax[FOPT_STATE_KINDS]; /* of quantized moments, which an optimizer keeps behind their codes */
-} fopt_i_alone;
-
 typedef struct fopt_i_group {
     fopt_group value;
     unsigned kinds; /* set of state arrays */
     unsigned loop;  /* index into FOPT_I_LOOPS */
 } fopt_i_group;
 
-/* Of all arrays of an optimizer's state. */
-#define FOPT_I_ALIGNMENT 64
-
-FOPT_FN size_t fopt_i_padded(size_t bytes)
-{
-    return (bytes + FOPT_I_ALIGNMENT - 1) / FOPT_I_ALIGNMENT * FOPT_I_ALIGNMENT;
-}
-
-/* In an optimizer. */
-FOPT_FN float *fopt_i_absmax(const fopt_i_record *r, unsigned kind)
-{
-    return (float *)((char *)r->state[kind] + fopt_i_padded((size_t)r->count));
-}
-
 FOPT_FN uint64_t fopt_i_tile_count(uint64_t count)
 {
     return count / FOPT_I_TILE + (count % FOPT_I_TILE != 0);
-}
-
-/* The record that a tile belongs to, by bisection: the last whose first tile is not after it. `tile` must be one of
- * the records' tiles; those without tiles are then never the last. */
-static inline const fopt_i_record *fopt_i_find_record(const fopt_i_record *records, size_t count, uint64_t tile)
-{
-    size_t low = 0;
-    while (count > 1) {
-        size_t half = count / 2;
-        if (records[low + half].first_tile <= tile)
-            low += half;
-        count -= half;
-    }
-    return records + low;
-}
-
-/* Where a record's part of a walk that stops at tile `end` stops. */
-static inline uint64_t fopt_i_tiles_until(const fopt_i_record *r, uint64_t end)
-{
-    uint64_t own_end = r->first_tile + fopt_i_tile_count(r->count);
-    return own_end < end ? own_end : end;
 }
 
 #endif

@@ -35,8 +35,8 @@ function report(number, name, result, seconds,    seen, dead) {
     if (explaining[number]-- > 0)
         print "  " line
     if (line ~ /^ok .*# SKIP/) {
-        sub(/^ok *([0-9]+ )?(- )?/, "", line)
-        reasons[line] = 1
+        sub(/.*# SKIP */, "", line)
+        reasons[line]++
     }
     next
 }
@@ -58,7 +58,7 @@ function report(number, name, result, seconds,    seen, dead) {
 
 END {
     for (reason in reasons)
-        print "skipped: " reason | "sort"
+        print "skipped, " reasons[reason] " times: " reason | "sort"
     close("sort")
     if (died > 0 && shm != "")
         print "/dev/shm cannot be written to, without which Criterion's programs die: " shm

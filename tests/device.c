@@ -348,8 +348,8 @@ void twins_update(twins *t, size_t set, int64_t step)
         fopt_tensor host = t->host[i], device = t->device[i];
         host.grad = grad_of(t, &host, set);
         device.grad = grad_of(t, &device, set);
-        expect_ok(fopt_update(&cpu, group, &host, &t->host_states[i * FOPT_STATE_KINDS], step, NULL));
-        expect_ok(fopt_update(&cuda, group, &device, &t->device_states[i * FOPT_STATE_KINDS], step, t->stream));
+        expect_ok(fopt_update(&cpu, group, &host, &t->host_states[i * FOPT_STATE_KINDS], step, NULL, NULL));
+        expect_ok(fopt_update(&cuda, group, &device, &t->device_states[i * FOPT_STATE_KINDS], step, NULL, t->stream));
     }
 }
 

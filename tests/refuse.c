@@ -54,7 +54,7 @@ static fopt_status make_call(unsigned call, const arguments *a, size_t index)
     case CREATE:
         return fopt_create(a->config_at, a->groups_at, a->group_count, a->tensors_at, a->tensor_count, a->out_at);
     case UPDATE:
-        return fopt_update(a->config_at, a->group_at, a->tensor_at, a->states_at, a->step, NULL);
+        return fopt_update(a->config_at, a->group_at, a->tensor_at, a->states_at, a->step, NULL, NULL);
     default:
         return fopt_set_group(refuse_model.optimizer, index, a->group_at, NULL);
     }

@@ -92,6 +92,15 @@ Test(api, last_error)
 
 /* ---- devices and defaults ------------------------------------------------------------------------------------ */
 
+/* "A call that succeeds leaves it alone." */
+Test(api, a_count_leaves_the_last_error)
+{
+    int count = -1;
+    cr_expect_eq(fopt_device_count(FOPT_CPU, NULL), FOPT_ERR_ARGUMENT);
+    ASSERT_OK(fopt_device_count(FOPT_CUDA, &count));
+    cr_expect_str_eq(fopt_last_error(), "fopt_device_count: count is NULL");
+}
+
 Test(api, devices)
 {
     fopt_device_info info = {.size = sizeof info};
@@ -314,7 +323,7 @@ Test(api, empty_tensors)
 
     for (size_t i = 0; i < MODEL_TENSORS; i++)
         if (i != MOMENTUM)
-            ASSERT_OK(fopt_update(NULL, &m.groups[i], &m.tensors[i], NULL, 1, NULL));
+            ASSERT_OK(fopt_update(NULL, &m.groups[i], &m.tensors[i], NULL, 1, NULL, NULL));
 }
 
 /* Views of what a rule does not keep are empty; the others are whole. */

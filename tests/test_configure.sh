@@ -1,73 +1,87 @@
 #!/usr/bin/env bash
-# Configuring a copy of the sources, in a path with a space: the presets, what is said of what is missing, the version.
-# Arguments: the project's folder, cmake, ctest, the C compiler. Prints TAP.
+# The project is configured from any tree that holds its files, and the commit that its records name is the tree's own or
+# "unknown". Arguments: the project's folder, cmake, its generator, the C compiler. Prints TAP.
 set -u
-project=$1 cmake=$2 ctest=$3
-export CC=$4
+project=$1 cmake=$2 generator=$3 compiler=$4
 dir=$(mktemp -d) || exit 2
 trap 'rm -rf "$dir"' EXIT
-copy="$dir/a copy"
-mkdir "$copy" && cd "$copy" || exit 2
-(cd "$project" && tar -cf - --exclude=./build --exclude=.git .) | tar -xf -
-unset CMAKE_GENERATOR
+cd "$dir" || exit 2
+unset GIT_DIR GIT_WORK_TREE
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org
+export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org
 count=0
 failed=0
 
-# report STATUS TEXT
-report() {
+# configures FOLDER COMMIT TEXT [OPTION]...: that a build of the program alone is configured, and takes this for its commit.
+configures() {
     count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
+    local tree=$1 expected=$2 text=$3 found
+    shift 3
+    rm -rf built
+    "$cmake" -S "$tree" -B built -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DFUSEDOPT_CUDA=OFF \
+        -DFUSEDOPT_TESTS=OFF -DFUSEDOPT_INSTALL=OFF "$@" >log 2>&1
+    local status=$?
+    found=$(sed -n 's/^const char build_commit\[\] = "\(.*\)";$/\1/p' built/bench/commit.c 2>>log)
+    if [ $status -eq 0 ] && [ "$found" = "$expected" ] && ! grep -qE 'CMake (Warning|Error)|^fatal' log; then
+        echo "ok $count - $text"
     else
-        echo "not ok $count - $2"
-        sed 's/^/# /' "$dir/log"
+        echo "not ok $count - $text"
+        echo "# commit '$found', must be '$expected'"
+        sed 's/^/# /' log
         failed=1
     fi
 }
 
-# cached FILE NAME: a value in a CMakeCache.txt.
-cached() {
-    sed -n "s/^$2:[A-Z]*=//p" "$1/CMakeCache.txt"
+copy() { # the sources as an archive has them, into a folder
+    mkdir -p "$1" && tar -C "$project" --exclude=./build --exclude=./.git -c . | tar -C "$1" -x
 }
 
-"$cmake" --preset library -DFUSEDOPT_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug >"$dir/log" 2>&1 &&
-    [ "$(cached build/library CMAKE_GENERATOR)" = "Unix Makefiles" ]
-report $? "without a choice, CMake chooses the generator"
-"$cmake" --build --preset library >"$dir/log" 2>&1 && [ -e build/library/libfusedopt.a ] &&
-    [ -e build/library/libfusedopt.so ] && [ -z "$(find build -perm /111 -type f -name '*fusedopt' -o -name 'test_*')" ]
-report $? "the preset library builds the library alone"
-if command -v ninja >/dev/null; then
-    CMAKE_GENERATOR=Ninja "$cmake" --preset library -B "$dir/ninja" >"$dir/log" 2>&1 &&
-        [ "$(cached "$dir/ninja" CMAKE_GENERATOR)" = Ninja ]
-    report $? "the environment variable CMAKE_GENERATOR is respected"
-else
-    count=$((count + 1))
-    echo "ok $count - the environment variable CMAKE_GENERATOR is respected # SKIP ninja is not installed"
+head_of() { # as the records write it
+    git -C "$1" rev-parse --short=12 HEAD
+}
+
+copy plain
+configures plain unknown "an archive"
+copy 'a folder with spaces'
+configures 'a folder with spaces' unknown "an archive in a path with spaces"
+
+if ! command -v git >/dev/null; then
+    echo "ok $((count + 1)) - repositories # SKIP git is not installed"
+    echo "1..$((count + 1))"
+    exit $failed
 fi
 
-# A machine that has nothing that is optional: each is told once, in one place, and nothing is warned of.
-optional=(jansson OpenBLAS gnuplot Criterion OpenMP "CUDA compiler")
-"$cmake" --preset release -DCMAKE_CUDA_COMPILER= -DFUSEDOPT_JANSSON_LIBRARY= -DFUSEDOPT_OPENBLAS_LIBRARY= \
-    -DFUSEDOPT_GNUPLOT= -DFUSEDOPT_CRITERION_LIBRARY= -DCMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON \
-    -DCMAKE_DISABLE_FIND_PACKAGE_Git=ON >"$dir/log" 2>&1
-said=$?
-for name in "${optional[@]}"; do
-    [ "$(grep -c "$name was not found" "$dir/log")" -eq 1 ] || said=1
-done
-[ "$(sed -n '/is built without/,/^--/p' "$dir/log" | grep -c 'was not found')" -eq ${#optional[@]} ] || said=1
-grep -qE 'CMake (Warning|Error)' "$dir/log" && said=1
-report $said "what is missing is told once"
+git init -q around && copy around/vendor/fusedopt && git -C around commit -q --allow-empty -m outer
+configures around/vendor/fusedopt unknown "an archive inside another repository"
+git -C around add . && git -C around commit -q -m vendored
+configures around/vendor/fusedopt unknown "a folder that another repository tracks"
+git init -q untracked && copy untracked && git -C untracked commit -q --allow-empty -m other
+configures untracked unknown "an archive at the top of a repository that does not track it"
+GIT_DIR=$dir/around/.git configures plain unknown "an archive, where GIT_DIR names another repository"
 
-"$ctest" --preset release -N -R '^count$' >"$dir/log" 2>&1 && grep -q 'Total Tests: 1' "$dir/log" &&
-    ! "$ctest" --preset release -R '^no_such_test$' >"$dir/log" 2>&1
-report $? "a preset that runs no test fails"
-
-sed -i -E 's/(FOPT_VERSION_MAJOR) [0-9]+/\1 3/; s/(FOPT_VERSION_MINOR) [0-9]+/\1 14/; s/(FOPT_VERSION_PATCH) [0-9]+/\1 15/' \
-    include/fusedopt.h
-"$cmake" --build --preset library --target fusedopt_backends >"$dir/log" 2>&1 &&
-    grep -q '^Version: 3\.14\.15$' build/library/fusedopt.pc &&
-    grep -q '^set(PACKAGE_VERSION "3\.14\.15")$' build/library/fusedopt-config-version.cmake
-report $? "the version is the header's, also when that changes"
+git init -q own && copy own
+configures own unknown "a repository without a commit"
+git -C own add . && git -C own commit -q -m first
+configures own "$(head_of own)" "a repository"
+git -C own commit -q --allow-empty -m second
+git -C own checkout -q --detach HEAD~1
+configures own "$(head_of own)" "a detached HEAD"
+rm -r own/.git/logs
+configures own "$(head_of own)" "a repository without reflogs"
+GIT_DIR=$dir/around/.git configures own "$(head_of own)" "a repository, where GIT_DIR names another one"
+git -C own worktree add -q ../worktree HEAD && configures worktree "$(head_of worktree)" "a worktree"
+git -c advice.detachedHead=false clone -q --depth 1 "file://$dir/own" 'shallow clone' &&
+    configures 'shallow clone' "$(head_of 'shallow clone')" "a shallow clone in a path with spaces"
+ln -s own link
+configures link "$(head_of own)" "a symbolic link to a repository"
+echo >>own/LICENSE
+configures own "$(head_of own)-dirty" "a repository with a changed file"
+git -C own checkout -q LICENSE
+GIT_TEST_ASSUME_DIFFERENT_OWNER=1 configures own unknown "a repository of someone whom git does not trust"
+configures own unknown "a repository on a machine without git" -DCMAKE_DISABLE_FIND_PACKAGE_Git=ON
+configures own unknown "a repository and a git that cannot be run" -DGIT_EXECUTABLE="$dir/absent"
+mv own/.git/HEAD own/.git/no-HEAD
+configures own unknown "a broken repository"
 
 echo "1..$count"
 exit $failed

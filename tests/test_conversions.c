@@ -43,7 +43,7 @@ static void run_sgd(const exchange *e, void (*check)(const exchange *e, const vo
                                     .param_format = e->param,
                                     .grad_format = e->grad};
         memcpy(param, e->start, e->count * numbers_bytes(e->param));
-        expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL));
+        expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL));
         check(e, param);
     }
 }
@@ -195,7 +195,7 @@ Test(conversions, moments_round)
         states[FOPT_MOMENTUM_BUFFER] = moment_array(FOPT_BF16, buffer, COUNT);
         now_running("sgd momentum %s/%s/bf16", fopt_format_name(format), fopt_format_name(format));
         memset(buffer, 0, sizeof buffer);
-        expect_ok(fopt_update(NULL, &group, &tensor, states, 1, NULL));
+        expect_ok(fopt_update(NULL, &group, &tensor, states, 1, NULL, NULL));
         for (size_t i = 0; i < COUNT; i++) {
             const float was = (float)get_value(format, tensor.grad, i);
             cr_assert_eq(buffer[i], stored(was), "%s: %a became 0x%04x, should be 0x%04x", what_runs(), (double)was,

@@ -111,9 +111,9 @@ Test(device_contexts, none_is_made_on_another_device)
     cr_expect_eq(step, 8);
     for (size_t i = 0; i < t->tensor_count; i++) {
         const size_t states = i * FOPT_STATE_KINDS;
-        expect_ok(
-            fopt_update(&cuda, &groups[t->device[i].group], &t->device[i], &t->device_states[states], 1, t->stream));
-        expect_ok(fopt_update(&cpu, &groups[t->host[i].group], &t->host[i], &t->host_states[states], 1, NULL));
+        expect_ok(fopt_update(&cuda, &groups[t->device[i].group], &t->device[i], &t->device_states[states], 1, NULL,
+                              t->stream));
+        expect_ok(fopt_update(&cpu, &groups[t->host[i].group], &t->host[i], &t->host_states[states], 1, NULL, NULL));
     }
     cr_expect(!emu_has_context(0), "%s: a context was made on device 0", what_runs());
     cr_expect_null(current_context(), "%s: a context was left current", what_runs());
@@ -145,8 +145,8 @@ Test(device_contexts, update_where_nobody_was)
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, 1}};
     const fopt_tensor tensor = {.size = sizeof tensor, .param = pinned, .grad = pinned + 100, .count = 100};
     cr_assert(!emu_has_context(1));
-    expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL));
-    expect_ok(fopt_update(&config, &group, &tensor, NULL, 2, NULL));
+    expect_ok(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL));
+    expect_ok(fopt_update(&config, &group, &tensor, NULL, 2, NULL, NULL));
     cr_expect_eq(emu_holders(1), 1);
     CUDA_OK(cudaSetDevice(1));
     CUDA_OK(cudaDeviceSynchronize());
@@ -202,6 +202,52 @@ Test(device_contexts, the_programs_own)
     step_across(own, false);
 }
 
+#ifdef EMULATED
+static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    (void)alignment;
+    (void)stream;
+    CUDA_OK(cudaMalloc((void **)context, bytes));
+    return *(void **)context;
+}
+
+static void release(void *context, void *block, size_t bytes, fopt_stream stream)
+{
+    (void)bytes;
+    (void)stream;
+    CUDA_OK(cudaFree(block));
+    *(void **)context = NULL;
+}
+#endif
+
+/* Where the optimizer's context cannot be made current any more, the end touches neither it nor another. */
+Test(device_contexts, the_end_of_a_context)
+{
+#ifdef EMULATED
+    need_devices(1);
+    void *state = NULL;
+    fopt_config config = cuda_config();
+    config.device_allocator = (fopt_allocator){&state, allocate, release};
+    CUDA_OK(cudaSetDevice(0));
+    twins *t = new_twins(3);
+    expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
+    const CUcontext own = new_context(0);
+    now_running("the end without its context");
+    emu_fail(EMU_DEVICE, 1, cudaErrorInvalidValue);
+    fopt_destroy(t->cuda);
+    emu_fail(EMU_DEVICE, 0, 0);
+    t->cuda = NULL;
+    cr_expect_eq(current_context(), own, "%s: another context is current", what_runs());
+    cr_expect_not_null(state, "%s: memory was released in another context", what_runs());
+    cr_expect_eq(cudaPeekAtLastError(), cudaSuccess);
+    CUDA_OK(cudaFree(state));
+    pop_context(own);
+    twins_free(t);
+#else
+    need_emulator("a context that cannot be made current");
+#endif
+}
+
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
 enum { THREADS = 6, STEPS = 5 };
@@ -222,8 +268,8 @@ static void *work(void *argument)
     for (int step = 0; step < STEPS; step++) {
         w->failures += fopt_set_lr(cuda, 0, 0.1 / (step + 1), w->t->stream) != FOPT_OK;
         w->failures += fopt_step(cuda, NULL, w->t->stream) != FOPT_OK;
-        w->failures +=
-            fopt_update(&config, &groups[0], &w->t->device[0], w->t->device_states, step + 1, w->t->stream) != FOPT_OK;
+        w->failures += fopt_update(&config, &groups[0], &w->t->device[0], w->t->device_states, step + 1, NULL,
+                                   w->t->stream) != FOPT_OK;
     }
     return NULL;
 }
@@ -234,7 +280,7 @@ static void on_the_host(twins *t)
     for (int step = 0; step < STEPS; step++) {
         expect_ok(fopt_set_lr(t->cpu, 0, 0.1 / (step + 1), NULL));
         expect_ok(fopt_step(t->cpu, NULL, NULL));
-        expect_ok(fopt_update(&config, &groups[0], &t->host[0], t->host_states, step + 1, NULL));
+        expect_ok(fopt_update(&config, &groups[0], &t->host[0], t->host_states, step + 1, NULL, NULL));
     }
 }
 

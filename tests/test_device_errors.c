@@ -58,7 +58,7 @@ static void expect_no_device(int index, const char *words)
     expect_refused(fopt_device_query(config.device, &info), FOPT_ERR_DEVICE, words);
     expect_ok(fopt_query_sizes(&config, &group, 1, &tensor, 1, &sizes)); /* which needs no device */
     expect_refused(fopt_create(&config, &group, 1, &tensor, 1, &out), FOPT_ERR_DEVICE, words);
-    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL), FOPT_ERR_DEVICE, words);
+    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL), FOPT_ERR_DEVICE, words);
     cr_expect_null(out);
     cr_expect_eq(numbers[0], 1);
 }
@@ -111,22 +111,22 @@ Test(device_errors, memory_of_the_host)
     now_running("host param");
     t->device[1].param = t->host[1].param;
     expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT, "tensor 1 'w': param");
-    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[4], 1, NULL), FOPT_ERR_ARGUMENT,
-                   "tensor 'w': param");
+    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[FOPT_STATE_KINDS], 1, NULL, NULL),
+                   FOPT_ERR_ARGUMENT, "tensor 'w': param");
     t->device[1].param = on_device(t, t->host[1].param);
 
     now_running("host grad");
     t->device[1].grad = t->host[1].grad;
     expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT, "tensor 1 'w': grad");
-    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[4], 1, NULL), FOPT_ERR_ARGUMENT,
-                   "tensor 'w': grad");
+    expect_refused(fopt_update(&config, &groups[1], &t->device[1], &t->device_states[FOPT_STATE_KINDS], 1, NULL, NULL),
+                   FOPT_ERR_ARGUMENT, "tensor 'w': grad");
     t->device[1].grad = on_device(t, t->host[1].grad);
 
     now_running("host state");
     fopt_array states[FOPT_STATE_KINDS];
-    memcpy(states, &t->device_states[4], sizeof states);
-    states[FOPT_MOMENTUM_BUFFER].data = t->host_states[4 + FOPT_MOMENTUM_BUFFER].data;
-    expect_refused(fopt_update(&config, &groups[1], &t->device[1], states, 1, NULL), FOPT_ERR_ARGUMENT,
+    memcpy(states, &t->device_states[FOPT_STATE_KINDS], sizeof states);
+    states[FOPT_MOMENTUM_BUFFER].data = t->host_states[FOPT_STATE_KINDS + FOPT_MOMENTUM_BUFFER].data;
+    expect_refused(fopt_update(&config, &groups[1], &t->device[1], states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor 'w': a state array");
     twins_compare(t); /* nothing was written */
     twins_free(t);
@@ -155,11 +155,13 @@ Test(device_errors, memory_that_ends_too_early)
     tensor.grad = grad;
 #ifdef EMULATED
     tensor.count = (1 << 18) + 1;
-    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL), FOPT_ERR_ARGUMENT, "tensor: param has 0x");
+    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
+                   "tensor: param has 0x");
     expect_refused(fopt_create(&config, &group, 1, &tensor, 1, &out), FOPT_ERR_ARGUMENT, "tensor 0: param has 0x");
     tensor.param_format = FOPT_BF16; /* whose array is shorter */
     expect_refused(fopt_create(&config, &group, 1, &tensor, 1, &out), FOPT_ERR_ARGUMENT, "tensor 0: grad has 0x");
-    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL), FOPT_ERR_ARGUMENT, "tensor: grad has 0x");
+    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
+                   "tensor: grad has 0x");
     tensor.param_format = FOPT_F32;
 
     now_running("a state array that ends too early");
@@ -170,19 +172,19 @@ Test(device_errors, memory_that_ends_too_early)
         states[kind] = (fopt_array){.size = sizeof states[kind]};
     states[FOPT_MOMENTUM_BUFFER].data = param + (1 << 18) - 999;
     states[FOPT_MOMENTUM_BUFFER].count = 1000;
-    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL), FOPT_ERR_ARGUMENT,
+    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor: a state array has 0x");
     now_running("codes that end too early");
     float absmax[4]; /* never looked at */
     group.state_format[FOPT_MOMENTUM_BUFFER] = states[FOPT_MOMENTUM_BUFFER].format = FOPT_Q8;
     states[FOPT_MOMENTUM_BUFFER].data = (char *)param + (1 << 20) - 999;
     states[FOPT_MOMENTUM_BUFFER].absmax = absmax;
-    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL), FOPT_ERR_ARGUMENT,
+    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor: a state array has 0x");
     states[FOPT_MOMENTUM_BUFFER].data = param + (1 << 17);
     now_running("an absmax that ends too early");
     states[FOPT_MOMENTUM_BUFFER].absmax = param + (1 << 18) - 3; /* of four */
-    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL), FOPT_ERR_ARGUMENT,
+    expect_refused(fopt_update(&config, &group, &tensor, states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor: an absmax has 0x");
 #endif
     CUDA_OK(cudaFree(param));
@@ -203,7 +205,7 @@ Test(device_errors, registered_memory_at_another_address)
     emu_register_host(numbers, sizeof numbers, seen_at);
     const fopt_tensor tensor = {.size = sizeof tensor, .param = numbers, .grad = numbers + 300, .count = 300};
     now_running("registered memory");
-    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL), FOPT_ERR_ARGUMENT,
+    expect_refused(fopt_update(&config, &group, &tensor, NULL, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "which is memory of the host that CUDA device 0 sees at 0x");
 #else
     need_emulator("memory of the host that the device sees at another address");
@@ -223,7 +225,7 @@ Test(device_errors, pinned_memory_is_accepted)
     for (size_t i = 0; i < 600; i++)
         numbers[i] = 1;
     const fopt_tensor tensor = {.size = sizeof tensor, .param = numbers, .grad = numbers + 300, .count = 300};
-    expect_ok(fopt_update(&cuda, &group, &tensor, NULL, 1, NULL));
+    expect_ok(fopt_update(&cuda, &group, &tensor, NULL, 1, NULL, NULL));
     CUDA_OK(cudaDeviceSynchronize());
     for (size_t i = 0; i < 300; i++)
         cr_expect_eq(numbers[i], 1 - 1e-3f);
@@ -241,7 +243,7 @@ Test(device_errors, memory_of_another_device)
     now_running("another device's memory");
     expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT,
                    "which is not memory of CUDA device 0");
-    expect_refused(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL), FOPT_ERR_ARGUMENT,
+    expect_refused(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL), FOPT_ERR_ARGUMENT,
                    "tensor: param");
     twins_free(t);
 }
@@ -269,7 +271,7 @@ Test(device_errors, an_error_that_was_there)
         fopt_set_step(t->cuda, 0, 9, NULL),
         fopt_get_step(t->cuda, 0, &step, NULL),
         fopt_zero_grads(t->cuda, NULL),
-        fopt_update(&config, &groups[0], &t->device[0], &t->device_states[0], 1, NULL),
+        fopt_update(&config, &groups[0], &t->device[0], &t->device_states[0], 1, NULL, NULL),
     };
     for (size_t i = 0; i < LENGTH(got); i++)
         cr_expect_eq(got[i], FOPT_ERR_DEVICE, "call %zu: status %d", i, (int)got[i]);
@@ -347,8 +349,8 @@ static void call_from(int device)
     expect_current(device);
     twins_compare(t); /* with fopt_get_step() */
     expect_current(device);
-    expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, t->stream));
-    expect_ok(fopt_update(&cpu, &groups[0], &t->host[0], t->host_states, 1, NULL));
+    expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, t->stream));
+    expect_ok(fopt_update(&cpu, &groups[0], &t->host[0], t->host_states, 1, NULL, NULL));
     expect_current(device);
     twins_compare(t);
     CUDA_OK(cudaStreamDestroy(t->stream));

@@ -89,7 +89,7 @@ Test(device_faults, launches)
         expect_ok(fopt_set_grads(t->cuda, grads, NULL));
         cr_expect_leq(emu_count(EMU_LAUNCH), 1 + counts[i] / 480);
         expect_only_launches("fopt_set_grads()", emu_count(EMU_LAUNCH));
-        expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL));
+        expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL));
         expect_only_launches("fopt_update()", 1);
         free(grads);
         twins_free(t);
@@ -218,6 +218,96 @@ Test(device_faults, creation_fails_in_turn)
     mirror_free(p.memory);
 }
 
+/* ---- the end ------------------------------------------------------------------------------------------------- */
+
+static void expect_clean(void)
+{
+    const cudaError_t error = cudaPeekAtLastError();
+    cr_expect(error == cudaSuccess || error == cudaErrorNotReady, "%s: left %s", what_runs(), cudaGetErrorName(error));
+    enum cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal; /* every thread's to begin with */
+    CUDA_OK(cudaThreadExchangeStreamCaptureMode(&mode));
+    cr_expect_eq(mode, cudaStreamCaptureModeGlobal, "%s: the thread's mode is %d", what_runs(), (int)mode);
+}
+
+/* An allocator that leaves CUDA's errors where they are. */
+static void *allocate_carelessly(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+{
+    void *block = NULL;
+    (void)context;
+    (void)alignment;
+    (void)stream;
+    return cudaMalloc(&block, bytes) == cudaSuccess ? block : NULL;
+}
+
+static void release_carelessly(void *context, void *block, size_t bytes, fopt_stream stream)
+{
+    (void)context;
+    (void)bytes;
+    (void)stream;
+    if (cudaFree(block) != cudaSuccess)
+        CUDA_OK(cudaFree(block)); /* which clears no record */
+}
+
+/* Each call that creation and the end make fails in turn: nothing of it is left to the thread. */
+Test(device_faults, nothing_is_left_to_the_thread)
+{
+    static const emu_call kinds[] = {EMU_MALLOC, EMU_MEMSET, EMU_FREE, EMU_STREAM, EMU_WAIT, EMU_DEVICE};
+    need_devices(1);
+    fopt_config config = cuda_config();
+    config.device_allocator = (fopt_allocator){NULL, allocate_carelessly, release_carelessly};
+    for (size_t i = 0; i < LENGTH(kinds); i++)
+        for (size_t nth = 1; nth <= 4; nth++) {
+            if (kinds[i] == EMU_STREAM && nth == 3)
+                break; /* gives the thread's mode of captures back */
+            twins *t = new_twins(10);
+            now_running("call %zu of kind %d fails", nth, (int)kinds[i]);
+            emu_fail(kinds[i], nth, cudaErrorInvalidValue);
+            (void)fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda);
+            emu_fail(kinds[i], 0, 0);
+            expect_clean();
+            fopt_destroy(t->cuda);
+            t->cuda = NULL;
+            expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
+            if (kinds[i] != EMU_DEVICE) { /* without its context nothing is released */
+                emu_fail(kinds[i], nth, cudaErrorInvalidValue);
+                fopt_destroy(t->cuda);
+                emu_fail(kinds[i], 0, 0);
+                t->cuda = NULL;
+                expect_clean();
+            }
+            twins_free(t);
+        }
+}
+
+/* Both on CUDA's record: that a stream was not ready, and then what a capture forbids. */
+Test(device_faults, the_end_after_a_query)
+{
+    need_devices(1);
+    cudaStream_t busy, captured;
+    cudaGraph_t graph;
+    pool p = {.memory = mirror_new(1 << 16)};
+    fopt_config config = cuda_config();
+    config.device_allocator = (fopt_allocator){&p, allocate, release};
+    twins *t = new_twins(10);
+    CUDA_OK(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
+    CUDA_OK(cudaStreamCreate(&captured));
+    expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
+    expect_ok(fopt_step(t->cuda, NULL, busy));
+    cr_assert_eq(cudaStreamQuery(busy), cudaErrorNotReady);
+    now_running("destroy after a query");
+    CUDA_OK(cudaStreamBeginCapture(captured, cudaStreamCaptureModeGlobal));
+    fopt_destroy(t->cuda);
+    t->cuda = NULL;
+    expect_clean();
+    CUDA_OK(cudaStreamEndCapture(captured, &graph));
+    CUDA_OK(cudaGraphDestroy(graph));
+    cr_expect_eq(p.live, 1);
+    CUDA_OK(cudaStreamDestroy(busy));
+    CUDA_OK(cudaStreamDestroy(captured));
+    twins_free(t);
+    mirror_free(p.memory);
+}
+
 /* ---- steps --------------------------------------------------------------------------------------------------- */
 
 static void expect_broken(const twins *t)
@@ -310,7 +400,7 @@ static fopt_status get_step(const twins *t)
 static fopt_status update(const twins *t)
 {
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, 0}};
-    return fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL);
+    return fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL);
 }
 
 /* Lets each of CUDA's calls of a kind fail in one of ours, which then has done nothing. */

@@ -120,7 +120,7 @@ Test(device_sizes, nothing_at_all)
             }
             fopt_destroy(optimizer);
         }
-        expect_ok(fopt_update(&config, &group, &empty[0], NULL, 1, NULL));
+        expect_ok(fopt_update(&config, &group, &empty[0], NULL, 1, NULL, NULL));
     }
     CUDA_OK(cudaDeviceSynchronize());
 }
@@ -229,7 +229,7 @@ Test(device_sizes, shards)
         fopt_optimizer *optimizer;
         expect_ok(fopt_create(&cuda, &group, 1, shards, LENGTH(shards), &optimizer));
         for (int64_t step = 1; step <= STEPS; step++) {
-            expect_ok(fopt_update(&cpu, &group, &t->host[0], t->host_states, step, NULL));
+            expect_ok(fopt_update(&cpu, &group, &t->host[0], t->host_states, step, NULL, NULL));
             expect_ok(fopt_step(optimizer, NULL, NULL));
         }
         for (size_t i = 0; i < LENGTH(shards); i++) /* to where twins_compare() looks */
@@ -262,7 +262,8 @@ Test(device_sizes, far_shards)
     expect_ok(fopt_group_init(&group, sizeof group, FOPT_ADAMW));
     group.state_format[FOPT_SECOND_MOMENT] = FOPT_BF16;
     for (size_t i = 0; i < LENGTH(firsts); i++)
-        shapes[i] = (shape){.count = 3 * TILE + 5, .global_id = 1 + i % 2, .first_element = firsts[i], .param_shift = i % 2};
+        shapes[i] =
+            (shape){.count = 3 * TILE + 5, .global_id = 1 + i % 2, .first_element = firsts[i], .param_shift = i % 2};
     now_running("far shards");
     twins *t = twins_new(&group, 1, shapes, LENGTH(shapes), 1, 1);
     for (int64_t step = 1; step <= STEPS; step++)
@@ -310,7 +311,7 @@ static void compare_piece(const fopt_group *group, const void *param, const void
     memset(want[1], 0x3e, sizeof want[1]);
     memset(want[2], 0, sizeof want[2]);
     for (int64_t step = 1; step <= STEPS; step++)
-        expect_ok(fopt_update(&config, group, &tensor, states, step, NULL));
+        expect_ok(fopt_update(&config, group, &tensor, states, step, NULL, NULL));
     CUDA_OK(cudaMemcpy(got, (const unsigned char *)param + first * 2, count * 2, cudaMemcpyDeviceToHost));
     expect_same("param", FOPT_BF16, got, want[0], count);
     CUDA_OK(cudaMemcpy(got, (const unsigned char *)second + first * 2, count * 2, cudaMemcpyDeviceToHost));

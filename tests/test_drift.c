@@ -34,7 +34,7 @@ static void update(arrays *a, int64_t step)
                                         .count = a->count,
                                         .bytes = a->count * sizeof(float)};
     }
-    expect_ok(fopt_update(&one_thread, &a->group, &tensor, states, step, NULL));
+    expect_ok(fopt_update(&one_thread, &a->group, &tensor, states, step, NULL, NULL));
 }
 
 /* Uniform in [low, high). */

@@ -158,6 +158,8 @@ static const error_row rows[] = {
     {SET(void *, states[1].absmax, refuse_model.memory.moments[3]), UPDATE, ADAM, ARGUMENT,
      "tensor#*states[1]*absmax is 0x*f32 of exp_avg_sq has none"},
     {SET(void *, states[3].data, refuse_model.memory.moments[3]), UPDATE, ADAM, ARGUMENT, "tensor#*states[3]*0x*adam"},
+    {SET(void *, states[7].data, refuse_model.memory.moments[3]), UPDATE, ADAM, ARGUMENT,
+     "states[7]: data is 0x*no such fopt_state_kind"},
     {SET(size_t, states[2].size, sizeof(fopt_array) + 8), UPDATE, ADAM, ARGUMENT,
      "states[2].size is*states[0].size is"},
 };

@@ -60,10 +60,16 @@ Test(errors_calls, state)
             fopt_state(m.optimizer, 5, FOPT_FIRST_MOMENT, &view));
     refused(ARGUMENT, "tensor is 18446744073709551615, must be below tensor_count, which is 5",
             fopt_state(m.optimizer, SIZE_MAX, FOPT_FIRST_MOMENT, &view));
-    refused(ARGUMENT, "kind is 4", fopt_state(m.optimizer, ADAM, (fopt_state_kind)4, &view));
+    refused(ARGUMENT, "kind is 8", fopt_state(m.optimizer, ADAM, (fopt_state_kind)FOPT_STATE_KINDS, &view));
     refused(ARGUMENT, "kind is -1", fopt_state(m.optimizer, ADAM, (fopt_state_kind)-1, &view));
     refused(ARGUMENT, "view is NULL", fopt_state(m.optimizer, ADAM, FOPT_FIRST_MOMENT, NULL));
     cr_expect_eq(memcmp(&view, &untouched, sizeof view), 0);
+    for (int kind = FOPT_MOMENTUM_BUFFER + 1; kind < FOPT_STATE_KINDS; kind++) { /* reserved: kept by no rule */
+        view = untouched;
+        ASSERT_OK(fopt_state(m.optimizer, ADAM, (fopt_state_kind)kind, &view));
+        cr_expect(!view.data && view.count == 0 && view.bytes == 0 && !view.absmax);
+        cr_expect_null(fopt_state_kind_name(FOPT_ADAM, (fopt_state_kind)kind));
+    }
     model_expect_as_fresh(&m);
 }
 

@@ -163,7 +163,7 @@ Test(errors_groups, quantized_moments)
     expect_refused(UPDATE, &a, ADAM, FOPT_ERR_ARGUMENT, "tensor#*overlaps states[1].absmax*");
     a.states[FOPT_SECOND_MOMENT].absmax = absmax;
     refuse_close();
-    cr_expect_eq(fopt_update(a.config_at, a.group_at, a.tensor_at, a.states_at, 1, NULL), FOPT_OK, "%s",
+    cr_expect_eq(fopt_update(a.config_at, a.group_at, a.tensor_at, a.states_at, 1, NULL, NULL), FOPT_OK, "%s",
                  fopt_last_error());
 }
 

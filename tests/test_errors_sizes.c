@@ -1,9 +1,11 @@
 /*
- * The `size` with which every struct begins: one that cannot be right is refused; a larger one, of a caller compiled
- * against a later header, is accepted as long as the fields that the library does not know are zero.
+ * The `size` with which every struct begins: one that cannot be right is refused; a smaller one, of a caller compiled
+ * against an earlier header, is completed by zeros; a larger one, of a caller compiled against a later header, is
+ * accepted as long as the fields that the library does not know are zero.
  */
 #include "support.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +36,7 @@ static fopt_status config_to_create(void *config)
 
 static fopt_status config_to_update(void *config)
 {
-    return fopt_update(config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL);
+    return fopt_update(config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL, NULL);
 }
 
 static fopt_status groups_to_query(void *groups)
@@ -45,7 +47,7 @@ static fopt_status groups_to_query(void *groups)
 
 static fopt_status group_to_update(void *group)
 {
-    return fopt_update(NULL, group, &m.tensors[ADAM], states, 1, NULL);
+    return fopt_update(NULL, group, &m.tensors[ADAM], states, 1, NULL, NULL);
 }
 
 static fopt_status group_to_set(void *group)
@@ -61,12 +63,12 @@ static fopt_status tensors_to_query(void *tensors)
 
 static fopt_status tensor_to_update(void *tensor)
 {
-    return fopt_update(NULL, &m.groups[ADAM], tensor, states, 1, NULL);
+    return fopt_update(NULL, &m.groups[ADAM], tensor, states, 1, NULL, NULL);
 }
 
 static fopt_status states_to_update(void *given)
 {
-    return fopt_update(NULL, &m.groups[ADAM], &m.tensors[ADAM], given, 1, NULL);
+    return fopt_update(NULL, &m.groups[ADAM], &m.tensors[ADAM], given, 1, NULL, NULL);
 }
 
 static fopt_status options_to_step(void *options)
@@ -100,24 +102,24 @@ typedef struct sized_argument {
     fopt_status (*call)(void *argument);
     const char *name;  /* in messages, of the first one */
     const void *valid; /* `count` of them, one after the other */
-    size_t known_size, count;
+    size_t known_size, least, count;
     bool output;
 } sized_argument;
 
 static const sized_argument sized_arguments[] = {
-    {config_to_query, "config", &m.config, sizeof m.config, 1, false},
-    {config_to_create, "config", &m.config, sizeof m.config, 1, false},
-    {config_to_update, "config", &m.config, sizeof m.config, 1, false},
-    {groups_to_query, "group*0*", m.groups, sizeof *m.groups, 2, false},
-    {group_to_update, "group", &m.groups[ADAM], sizeof *m.groups, 1, false},
-    {group_to_set, "group 3", &m.groups[ADAM], sizeof *m.groups, 1, false},
-    {tensors_to_query, "tensor*0*", m.tensors, sizeof *m.tensors, 2, false},
-    {tensor_to_update, "tensor", &m.tensors[ADAM], sizeof *m.tensors, 1, false},
-    {states_to_update, "states[0]", states, sizeof *states, FOPT_STATE_KINDS, false},
-    {options_to_step, "options", &no_options, sizeof no_options, 1, false},
-    {sizes_from_query, "sizes", &no_sizes, sizeof no_sizes, 1, true},
-    {info_from_query, "info", &no_info, sizeof no_info, 1, true},
-    {view_from_state, "view", &no_view, sizeof no_view, 1, true},
+    {config_to_query, "config", &m.config, sizeof m.config, offsetof(fopt_config, isa), 1, false},
+    {config_to_create, "config", &m.config, sizeof m.config, offsetof(fopt_config, isa), 1, false},
+    {config_to_update, "config", &m.config, sizeof m.config, offsetof(fopt_config, isa), 1, false},
+    {groups_to_query, "group*0*", m.groups, sizeof *m.groups, offsetof(fopt_group, state_format), 2, false},
+    {group_to_update, "group", &m.groups[ADAM], sizeof *m.groups, offsetof(fopt_group, state_format), 1, false},
+    {group_to_set, "group 3", &m.groups[ADAM], sizeof *m.groups, offsetof(fopt_group, state_format), 1, false},
+    {tensors_to_query, "tensor*0*", m.tensors, sizeof *m.tensors, offsetof(fopt_tensor, global_id), 2, false},
+    {tensor_to_update, "tensor", &m.tensors[ADAM], sizeof *m.tensors, offsetof(fopt_tensor, global_id), 1, false},
+    {states_to_update, "states[0]", states, sizeof *states, offsetof(fopt_array, absmax), FOPT_STATE_KINDS, false},
+    {options_to_step, "options", &no_options, sizeof no_options, sizeof(size_t), 1, false},
+    {sizes_from_query, "sizes", &no_sizes, sizeof no_sizes, offsetof(fopt_sizes, table_bytes), 1, true},
+    {info_from_query, "info", &no_info, sizeof no_info, offsetof(fopt_device_info, memory_bytes), 1, true},
+    {view_from_state, "view", &no_view, sizeof no_view, offsetof(fopt_array, absmax), 1, true},
 };
 #define SIZED_ARGUMENTS (sizeof sized_arguments / sizeof *sized_arguments)
 
@@ -158,11 +160,12 @@ Test(errors_sizes, impossible)
     static _Alignas(64) unsigned char memory[FOPT_STATE_KINDS * ROOM];
     for (const sized_argument *s = sized_arguments; s < sized_arguments + SIZED_ARGUMENTS; s++) {
         const size_t known = s->known_size;
-        const size_t bad[] = {0, 1, known - 8, known - 1, known + 1, known + 4, LARGEST + 8, SIZE_MAX - 7, SIZE_MAX};
+        const size_t bad[] = {0,         1,         s->least - 8, s->least - 1, s->least + 1, known - 1,
+                              known + 1, known + 4, LARGEST + 8,  SIZE_MAX - 7, SIZE_MAX};
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             char words[128];
-            snprintf(words, sizeof words, "%s.size is %zu, must be the sizeof of its type, %zu here", s->name, bad[i],
-                     known);
+            snprintf(words, sizeof words, "%s.size is %zu, must be the sizeof of its type, at least %zu", s->name,
+                     bad[i], s->least);
             lay_out(memory, s, bad[i], known);
             expect_refused(s, memory, FOPT_ERR_ARGUMENT, words);
         }
@@ -212,15 +215,34 @@ Test(errors_sizes, larger)
     }
 }
 
+/* What a smaller struct has not is zero, whatever lies behind it; nothing behind it is written. The model's own are valid
+ * without their last fields. */
+Test(errors_sizes, smaller)
+{
+    static _Alignas(64) unsigned char memory[FOPT_STATE_KINDS * ROOM];
+    for (const sized_argument *s = sized_arguments; s < sized_arguments + SIZED_ARGUMENTS; s++)
+        for (size_t smaller = s->least; smaller < s->known_size; smaller += 8) {
+            memset(memory, 0xa5, sizeof memory);
+            for (size_t i = 0; i < s->count; i++) {
+                memcpy(memory + i * smaller, (const char *)s->valid + i * s->known_size, smaller);
+                memcpy(memory + i * smaller, &smaller, sizeof smaller);
+            }
+            cr_expect_eq(s->call(memory), FOPT_OK, "%s.size %zu: %s", s->name, smaller, fopt_last_error());
+            for (size_t byte = s->count * smaller; byte < sizeof memory; byte++)
+                cr_assert_eq(memory[byte], 0xa5, "%s.size %zu: byte %zu was written", s->name, smaller, byte);
+            reset_update();
+        }
+}
+
 Test(errors_sizes, group_init)
 {
     static _Alignas(8) unsigned char memory[ROOM], untouched[ROOM];
-    const size_t known = sizeof(fopt_group);
-    const size_t bad[] = {0, known - 8, known + 4, LARGEST + 8, SIZE_MAX};
-    const size_t good[] = {known, known + 8, LARGEST};
+    const size_t known = sizeof(fopt_group), least = offsetof(fopt_group, state_format);
+    const size_t bad[] = {0, least - 8, known + 4, LARGEST + 8, SIZE_MAX};
+    const size_t good[] = {least, known - 8, known, known + 8, LARGEST};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char words[64];
-        snprintf(words, sizeof words, "group.size is %zu*%zu", bad[i], known);
+        snprintf(words, sizeof words, "group.size is %zu*%zu", bad[i], least);
         cr_expect_eq(fopt_group_init((fopt_group *)memory, bad[i], FOPT_ADAM), FOPT_ERR_ARGUMENT);
         cr_expect(mentions(fopt_last_error(), words), "got '%s' want '%s'", fopt_last_error(), words);
         cr_expect_eq(memcmp(memory, untouched, ROOM), 0);
@@ -231,7 +253,7 @@ Test(errors_sizes, group_init)
         ASSERT_OK(fopt_group_init((fopt_group *)memory, good[i], FOPT_ADAM));
         memcpy(&size, memory, sizeof size);
         cr_expect_eq(size, good[i]);
-        for (size_t byte = known; byte < ROOM; byte++)
+        for (size_t byte = size < known ? size : known; byte < ROOM; byte++)
             cr_expect_eq(memory[byte], byte < size ? 0 : 0xff, "size %zu: byte %zu", size, byte);
     }
 }

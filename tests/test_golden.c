@@ -277,7 +277,7 @@ ParameterizedTest(golden_file *file, golden, library)
         set_gradients(&updated, golden, step);
         assert_ok(fopt_set_group(optimizer, 0, &group, NULL));
         assert_ok(fopt_step(optimizer, NULL, NULL));
-        assert_ok(fopt_update(NULL, &group, &updated_tensor, states, t, NULL));
+        assert_ok(fopt_update(NULL, &group, &updated_tensor, states, t, NULL, NULL));
         cr_assert_arr_eq(stepped.param, updated.param, sizeof stepped.param,
                          "%s step=%d: fopt_update() and fopt_step() differ", file->name, t);
 

@@ -93,7 +93,7 @@ static void run(const fopt_group *group, case_formats formats, const fopt_config
             states[kind] = moment_array(group->state_format[kind], got.state[kind], COUNT);
     }
     for (int64_t step = 1; step <= 3; step++)
-        expect_ok(fopt_update(config, group, &tensor, states, step, NULL));
+        expect_ok(fopt_update(config, group, &tensor, states, step, NULL, NULL));
 }
 
 /* Calls `how_to_run` under each of the modes and compares what it left with what the default modes leave. */

@@ -194,7 +194,7 @@ static void update(oracle_trial *trial)
                                         .bytes = (size_t)COUNT * (state->format == FOPT_F32 ? 4 : 2),
                                         .format = state->format};
     }
-    fopt_status status = fopt_update(NULL, &trial->group, &tensor, states, trial->step, NULL);
+    fopt_status status = fopt_update(NULL, &trial->group, &tensor, states, trial->step, NULL, NULL);
     cr_assert_eq(status, FOPT_OK, "%s: %s", fopt_status_string(status), fopt_last_error());
 }
 

@@ -287,7 +287,7 @@ else
 fi
 if command -v gnuplot >/dev/null; then
     run bench --repeat 1 --params 2^10..2^12 --plot bench.svg
-    [ "$status" -eq 0 ] && grep -q 'flat: fusedopt' bench.svg && grep -q 'part of the roof' bench.svg && [ ! -s err ]
+    [ "$status" -eq 0 ] && grep -q 'f32/f32/f32: fusedopt' bench.svg && grep -q 'part of the roof' bench.svg && [ ! -s err ]
     report $? "bench --plot draws an SVG"
 else
     skip "bench --plot draws an SVG" "no gnuplot"

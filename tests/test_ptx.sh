@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What nvcc makes of the kernels, read without a GPU. Arguments: the project's folder, nvcc.
-# The table of registers is tests/registers.txt; `tests/test_ptx.sh PROJECT NVCC --update` writes it anew.
+# What nvcc makes of the kernels, read without a GPU. Arguments: the project's folder, nvcc, a library that was built.
+# The table of registers and of machine code is tests/registers.txt; `tests/test_ptx.sh PROJECT NVCC --update` writes it
+# anew.
 set -u
-project=$1 nvcc=$2 number=0 failed=0
+project=$1 nvcc=$2 library=$3 number=0 failed=0
 flags=(-std=c++17 -Xcompiler=-ffp-contract=off -I"$project/include")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,19 +22,21 @@ check() { # text, the lines that should not be there
 
 for kernel in *.cu; do
     "$nvcc" "${flags[@]}" -fmad=false -arch=compute_90 -ptx "$kernel" -o "$work/$kernel.ptx" || exit 1
-    # Kernel, registers, bytes of stack, of spill stores and of spill loads, with the names as C++ writes them.
-    "$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -Xptxas -v -c "$kernel" -o "$work/kernel.o" 2>&1 | c++filt | sed 's/unsigned long/uint64_t/g' |
-        awk '/Function properties for/ { sub(/.*Function properties for /, ""); sub(/^void /, ""); sub(/\(.*/, ""); name = $0 }
+    # What ptxas says of a kernel: its name, registers, bytes of stack, of spill stores and of spill loads.
+    "$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -Xptxas -v -cubin "$kernel" -o "$work/kernel.cubin" 2>&1 |
+        awk '/Function properties for/ { name = $NF }
              /bytes stack frame/ { stack = $1; stores = $5; loads = $9 }
-             /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); print name, substr($0, RSTART + 5, RLENGTH - 5), stack, stores, loads }'
-done | sort >"$work/registers.txt"
+             /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); print name, substr($0, RSTART + 5, RLENGTH - 5), stack, stores, loads }' \
+        >"$work/columns"
+    python3 -B "$project/bench/gpu/kernels.py" "$work/kernel.cubin" "$work/columns" || exit 1
+done | LC_ALL=C sort >"$work/registers.txt"
 cat "$work"/*.ptx >"$work/all.ptx"
 all=$work/all.ptx
 
-if [ "${3:-}" = --update ]; then
+if [ "$library" = --update ]; then
     {
         echo "# nvcc $("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')"
-        echo "# sm_90: kernel, registers, bytes of stack, of spill stores, of spill loads"
+        echo "# sm_90: kernel, registers, bytes of stack, of spill stores, of spill loads; hash of machine code"
         cat "$work/registers.txt"
     } >"$project/tests/registers.txt"
     exit 0
@@ -54,12 +57,27 @@ check "and 8 bytes of codes" "$([ "$codes" -ge 20 ] || echo "only $codes accesse
 check "nothing may be fused later" "$(grep -nE '^\s*(@%p[0-9]+ )?(add|sub|mul)\.f(32|64)' "$all")"
 
 if [ "$("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')" = "$(sed -n 's/^# nvcc //p' "$project/tests/registers.txt")" ]; then
-    check "registers and spills are those of the table" \
+    check "registers, spills and machine code are those of the table" \
         "$(diff <(grep -v '^#' "$project/tests/registers.txt") "$work/registers.txt")"
 else
     number=$((number + 1))
-    echo "ok $number - registers and spills # SKIP the table is of another nvcc"
+    echo "ok $number - registers, spills and machine code # SKIP the table is of another nvcc"
 fi
+if built=$(python3 -B "$project/bench/gpu/kernels.py" "$library" 2>/dev/null); then
+    check "the machine code in the library is the same" "$(diff <(awk '{ print $1, $NF }' "$work/registers.txt") - <<<"$built")"
+else
+    number=$((number + 1))
+    echo "ok $number - the machine code in the library # SKIP it was not built for sm_90"
+fi
+mkdir "$work/elsewhere"
+cp -r "$project/kernels" "$project/include" "$work/elsewhere"
+another="__global__ void another(float *x) { x[threadIdx.x] = sqrtf(x[threadIdx.x]); }"
+sed -i "1i$another" "$work/elsewhere/kernels/cuda/tables.cu"
+cd "$work/elsewhere/kernels/cuda" || exit 1
+"$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -cubin tables.cu -o "$work/kernel.cubin" || exit 1
+check "neither a folder nor another kernel changes a hash" \
+    "$(python3 -B "$project/bench/gpu/kernels.py" "$work/kernel.cubin" | grep -v '^another ' |
+        grep -vxFf <(awk '{ print $1, $NF }' "$work/registers.txt") || true)"
 check "no kernel spills" "$(awk '$3 + $4 + $5 > 0' "$work/registers.txt")"
 echo "1..$number"
 exit $failed

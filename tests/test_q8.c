@@ -48,7 +48,7 @@ static void update(const fopt_group *group, fopt_isa isa, tensor *t, int64_t ste
     fopt_array states[FOPT_STATE_KINDS];
     for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
         states[kind] = oracle_keeps(group, kind) ? moments(t, kind) : (fopt_array){.size = sizeof(fopt_array)};
-    expect_ok(fopt_update(&config, group, &described, states, step, NULL));
+    expect_ok(fopt_update(&config, group, &described, states, step, NULL, NULL));
 }
 
 static unsigned isas_here(void)

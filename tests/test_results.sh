@@ -32,8 +32,9 @@ check "$project"
 report $? "the tables in README.md and bench/results are those of the measurements"
 
 # The same in a copy, where a measurement and a text are changed.
-mkdir -p "$dir/bench" && cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir"
-json=$(ls "$dir"/bench/results/*.json | grep -v peers | head -n 1)
+mkdir -p "$dir"/{bench,tests}
+cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir" && cp "$project/tests/registers.txt" "$dir/tests"
+json=$(find "$dir/bench/results" -name '*.json' ! -name '*.peers.json' ! -name '*.gpu.json' -print -quit)
 sed -i 's/"ns_per_param": [0-9]/"ns_per_param": 77/' "$json"
 check "$dir"
 [ $? -eq 1 ] && grep -q '^README.md is not' "$dir/log" && grep -q "^$(basename "$json" .json).md is not" "$dir/log"

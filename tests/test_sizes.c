@@ -102,7 +102,7 @@ static void run_updates(set s, const fopt_group *group, fopt_isa isa, int thread
         states[kind] = keeps ? moments(group, s, kind) : (fopt_array){.size = sizeof(fopt_array)};
     }
     for (int64_t step = 1; step <= steps; step++)
-        expect_ok(fopt_update(&config, group, &tensor, states, step, NULL));
+        expect_ok(fopt_update(&config, group, &tensor, states, step, NULL, NULL));
 }
 
 static void compare_sets(const fopt_group *group, set got, set want)
@@ -240,7 +240,7 @@ Test(sizes, empty_without_pointers)
         const fopt_tensor tensor = {.size = sizeof tensor};
         fopt_optimizer *optimizer;
         now_running("case %zu", i);
-        expect_ok(fopt_update(NULL, &group, &tensor, NULL, 1, NULL));
+        expect_ok(fopt_update(NULL, &group, &tensor, NULL, 1, NULL, NULL));
         expect_ok(fopt_create(NULL, &group, 1, &tensor, 1, &optimizer));
         expect_ok(fopt_step(optimizer, NULL, NULL));
         fopt_destroy(optimizer);

@@ -63,7 +63,7 @@ static void update(arrays *a, int64_t step)
                                         .bytes = a->count * numbers_bytes(a->formats.state),
                                         .format = a->formats.state};
     }
-    expect_ok(fopt_update(NULL, &a->group, &tensor, states, step, NULL));
+    expect_ok(fopt_update(NULL, &a->group, &tensor, states, step, NULL, NULL));
 }
 
 static double param_of(const arrays *a, size_t i)

@@ -46,7 +46,7 @@ static void round_square(key k, float gradient, uint16_t *square, size_t count)
     states[FOPT_SECOND_MOMENT].format = FOPT_BF16;
     for (size_t i = 0; i < count; i++)
         grad[i] = gradient;
-    expect_ok(fopt_update(&config, &group, &tensor, states, k.step, NULL));
+    expect_ok(fopt_update(&config, &group, &tensor, states, k.step, NULL, NULL));
 }
 
 /* ---- one rounding -------------------------------------------------------------------------------------------- */
@@ -191,7 +191,7 @@ static void update(adam *a, uint64_t seed, int64_t step)
                                         .bytes = sizeof a->state[kind],
                                         .format = FOPT_BF16};
     }
-    expect_ok(fopt_update(&config, &a->group, &tensor, states, step, NULL));
+    expect_ok(fopt_update(&config, &a->group, &tensor, states, step, NULL, NULL));
 }
 
 static double mean_second_moment(const adam *a)

@@ -143,7 +143,7 @@ Test(textbook, fopt_update)
         }
         for (int step = 1; step <= STEPS_MAX; step++) {
             gradient = 2 * w;
-            assert_ok(fopt_update(NULL, &group, &tensor, states, step, NULL));
+            assert_ok(fopt_update(NULL, &group, &tensor, states, step, NULL, NULL));
             expect_near(example, step, (double)w);
         }
     }

@@ -44,7 +44,7 @@ static void update_other(size_t tensor, const fopt_group *group, int64_t number)
         states[kind] = (fopt_array){.size = sizeof *states};
         ASSERT_OK(fopt_state(other.optimizer, tensor, (fopt_state_kind)kind, &states[kind]));
     }
-    ASSERT_OK(fopt_update(&other.config, group, &described, states, number, NULL));
+    ASSERT_OK(fopt_update(&other.config, group, &described, states, number, NULL, NULL));
     ASSERT_OK(fopt_set_step(other.optimizer, tensor, number, NULL));
 }
 

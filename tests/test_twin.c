@@ -182,7 +182,7 @@ static void run_updates(const work *w, const fopt_config *config, fopt_tensor te
     }
     for (size_t step = 0; step < STEPS; step++) {
         tensor.grad = at(&grads[step], w->grad, tensor.first_element);
-        expect_ok(fopt_update(config, &w->group, &tensor, states, (int64_t)step + 1, NULL));
+        expect_ok(fopt_update(config, &w->group, &tensor, states, (int64_t)step + 1, NULL, NULL));
     }
 }
 

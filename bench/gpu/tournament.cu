@@ -7,6 +7,7 @@
  * Each format has a process of its own. A kernel that fails, or is not done within 15 seconds, is named, and the format
  * begins anew without it. Exits 1 if there was one, or if bits differed.
  */
+#include "../../kernels/state.h"
 #include "data.cuh"
 #include "variants/variant.h"
 
@@ -129,7 +130,7 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
-        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_STATE_KINDS * sizeof(uint64_t));
+        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_I_STATE_KINDS * sizeof(uint64_t));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
     }
     ~arena()
@@ -162,6 +163,8 @@ static fopt_i_record record_of(const arena &a, const variant *v, uint64_t begin,
     r.grad = no_grad ? nullptr : a.array[GRAD] + 4 * begin;
     r.state[FOPT_FIRST_MOMENT] = a.array[FIRST] + 4 * begin;
     r.state[FOPT_SECOND_MOMENT] = a.array[SECOND] + 4 * begin;
+    for (unsigned kind = FOPT_FIRST_MOMENT; v->state == FOPT_Q8 && kind <= FOPT_SECOND_MOMENT; kind++)
+        r.absmax[kind] = (float *)((char *)r.state[kind] + fopt_i_padded(count));
     r.count = count;
     r.id = (uint64_t)number + 1;
     r.step = STEP;
@@ -188,7 +191,7 @@ static void fill_state(const data_set &set, role r, fopt_format format, const fo
     const uint64_t tiles = fopt_i_tile_count(record.count);
     on_each(record.count, fill, set, r, (unsigned)format, record.state[kind], begin, record.count);
     if (format == FOPT_Q8)
-        on_each(tiles, fill_absmax, set, r, fopt_i_absmax(&record, kind), begin / FOPT_I_TILE, tiles);
+        on_each(tiles, fill_absmax, set, r, record.absmax[kind], begin / FOPT_I_TILE, tiles);
 }
 
 static void put_group(const arena &a, const variant *v, const data_set &set, size_t records)
@@ -202,7 +205,8 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
     group.value.weight_decay = set.weight_decay;
     group.value.state_format[FOPT_FIRST_MOMENT] = group.value.state_format[FOPT_SECOND_MOMENT] = v->state;
     fopt_i_coef coef = {};
-    fopt_i_coefficients(&group.value, STEP, &coef);
+    const fopt_i_inputs inputs = {&group.value, STEP, group.value.lr};
+    fopt_i_coefficients(&inputs, &coef);
     CHECK(cudaMemcpy(a.tables.groups, &group, sizeof group, cudaMemcpyHostToDevice));
     for (size_t k = 0; k < records; k++)
         CHECK(cudaMemcpy(a.tables.coefs + k, &coef, sizeof coef, cudaMemcpyHostToDevice));
@@ -210,9 +214,10 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
 
 static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
-    std::vector<uint64_t> keys(records.size() * FOPT_STATE_KINDS);
+    std::vector<uint64_t> keys(records.size() * FOPT_I_STATE_KINDS);
     for (size_t k = 0; k < records.size(); k++)
-        fopt_i_step_keys(SEED, records[k].id, records[k].step, &keys[FOPT_STATE_KINDS * k]);
+        for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
+            keys[FOPT_I_STATE_KINDS * k + kind] = fopt_i_step_key(SEED, records[k].id, STEP, kind);
     CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 

@@ -2,18 +2,9 @@
 #ifndef FOPT_I_ISA_H
 #define FOPT_I_ISA_H
 
-#include "../record.h"
+#include "job.h"
 
-/* All that a walk reads. */
-typedef struct fopt_i_cpu_job {
-    const fopt_i_record *records;
-    size_t record_count;
-    const fopt_i_group *groups;
-    uint64_t seed;
-    float *const *absmax; /* of the one tensor of fopt_update(), by kind; NULL: of an optimizer */
-} fopt_i_cpu_job;
-
-/* Makes one step, of number record.step + 1, on the tiles [first, first + count) of all tensors laid end to end,
+/* Makes the next step on the tiles [first, first + count) of all tensors laid end to end,
  * leaving out tensors without a gradient. Expects the floating-point environment of environment.h. */
 typedef void fopt_i_cpu_step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count);
 

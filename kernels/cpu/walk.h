@@ -6,8 +6,8 @@
  * A tile's arrays are opened (in place or decoded into a buffer), the rule's loop runs over float arrays, and what is
  * in a buffer is encoded again. Whole tiles that are bf16 throughout have a loop that does without buffers.
  */
+#include "../begin.h"
 #include "../formats/formats.h"
-#include "../rules/rules.h"
 #include "isa.h"
 #include "q8_loops.h"
 
@@ -21,9 +21,7 @@
 typedef struct visit {
     const fopt_i_record *record;
     const fopt_i_group *group;
-    fopt_i_coef coef;
-    uint64_t step_key[FOPT_STATE_KINDS]; /* of the moments that are not f32 */
-    float *absmax[FOPT_STATE_KINDS];     /* of those that are quantized */
+    fopt_i_beginning beginning;
 } visit;
 
 /* ---- formats ------------------------------------------------------------------------------------------------- */
@@ -57,9 +55,9 @@ FOPT_I_INLINE fopt_i_moments moments_of(const visit *v, unsigned kind, uint64_t 
     const fopt_i_record *r = v->record;
     return (fopt_i_moments){
         .data = at_tile(r->state[kind], v->group->value.state_format[kind], tile),
-        .absmax = v->absmax[kind] ? v->absmax[kind] + tile : NULL,
+        .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
         .kind = (fopt_state_kind)kind,
-        .tile_key = fopt_i_tile_key(v->step_key[kind], r->tile_offset + tile),
+        .tile_key = fopt_i_tile_key(v->beginning.step_keys[kind], r->tile_offset + tile),
     };
 }
 
@@ -99,7 +97,7 @@ FOPT_I_ARITHMETICS(FOPT_I_ELEMENT)
 
 /* A part of a tile, as floats. The arrays do not overlap; those of kinds that a rule does not keep are NULL. */
 typedef struct arrays {
-    float *param, *grad, *state[FOPT_STATE_KINDS];
+    float *param, *grad, *state[FOPT_I_STATE_KINDS];
 } arrays;
 
 /* The loop that everything else is around. `kinds`, `quantized` and `element` are constants wherever it is
@@ -148,17 +146,17 @@ FOPT_I_INLINE void loop(unsigned kinds, bool quantized, element_function *elemen
 FOPT_I_INLINE void loop_rest(unsigned kinds, bool quantized, element_function *element, const fopt_i_coef *coef,
                              size_t count, arrays a)
 {
-    _Alignas(64) float lanes[2 + FOPT_STATE_KINDS][LANES] = {{0}};
+    _Alignas(64) float lanes[2 + FOPT_I_STATE_KINDS][LANES] = {{0}};
     const size_t bytes = count * sizeof(float);
     arrays b = {lanes[0], lanes[1], {lanes[2], lanes[3], lanes[4], lanes[5]}};
     memcpy(b.param, a.param, bytes);
     memcpy(b.grad, a.grad, bytes);
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(b.state[k], a.state[k], bytes);
     loop(kinds, quantized, element, coef, LANES, b);
     memcpy(a.param, b.param, bytes);
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             memcpy(a.state[k], b.state[k], bytes);
 }
@@ -172,7 +170,7 @@ FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *el
         return;
     a.param += whole;
     a.grad += whole;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             a.state[k] += whole;
     loop_rest(kinds, quantized, element, coef, count - whole, a);
@@ -183,7 +181,7 @@ FOPT_I_INLINE void loop_all(unsigned kinds, bool quantized, element_function *el
 FOPT_I_INLINE bool all_bf16(unsigned kinds, const visit *v)
 {
     bool all = v->record->param_format == FOPT_BF16 && v->record->grad_format == FOPT_BF16;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             all = all && v->group->value.state_format[k] == FOPT_BF16;
     return all;
@@ -205,7 +203,7 @@ FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fo
     fopt_i_bf16 *FOPT_I_RESTRICT max_second = bf16_moments(kinds, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *FOPT_I_RESTRICT buffer = bf16_moments(kinds, r, FOPT_MOMENTUM_BUFFER, tile);
     /* Of the one kind that is rounded stochastically. */
-    const uint64_t key = fopt_i_tile_key(v->step_key[FOPT_SECOND_MOMENT], r->tile_offset + tile);
+    const uint64_t key = fopt_i_tile_key(v->beginning.step_keys[FOPT_SECOND_MOMENT], r->tile_offset + tile);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
@@ -238,10 +236,10 @@ FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fo
 FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *element, const visit *v,
                               uint64_t first_tile, uint64_t tile_count)
 {
-    _Alignas(64) float buffers[2 + FOPT_STATE_KINDS][FOPT_I_TILE];
+    _Alignas(64) float buffers[2 + FOPT_I_STATE_KINDS][FOPT_I_TILE];
     const fopt_i_record *r = v->record;
     const fopt_format *state_format = v->group->value.state_format;
-    const fopt_i_coef coef = v->coef; /* a copy that no store can alias */
+    const fopt_i_coef coef = v->beginning.coef; /* a copy that no store can alias */
     const bool in_registers = !quantized && all_bf16(kinds, v);
 
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
@@ -253,8 +251,8 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
         }
         arrays a = {.param = open_tile(r->param, r->param_format, tile, count, buffers[0]),
                     .grad = open_tile(r->grad, r->grad_format, tile, count, buffers[1])};
-        fopt_i_moments moments[FOPT_STATE_KINDS];
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        fopt_i_moments moments[FOPT_I_STATE_KINDS];
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (kinds & 1u << k) {
                 moments[k] = moments_of(v, k, tile);
                 a.state[k] = open_moments(&moments[k], state_format[k], count, buffers[2 + k]);
@@ -264,7 +262,7 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
 
         if (r->param_format != FOPT_F32)
             formats[r->param_format].loops->store(at_tile(r->param, r->param_format, tile), count, a.param);
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (kinds & 1u << k && state_format[k] != FOPT_F32)
                 formats[state_format[k]].loops->store_moments(&moments[k], count, a.state[k]);
     }
@@ -273,7 +271,7 @@ FOPT_I_INLINE void walk_tiles(unsigned kinds, bool quantized, element_function *
 #define FOPT_I_LOOP(arithmetic, variant, kinds, quantized)                                                             \
     static void loop_##arithmetic##_##variant(const visit *v, uint64_t first_tile, uint64_t tile_count)                \
     {                                                                                                                  \
-        if (is_simple_##arithmetic(v->coef))                                                                           \
+        if (is_simple_##arithmetic(v->beginning.coef))                                                                 \
             walk_tiles(kinds, quantized, simple_##arithmetic, v, first_tile, tile_count);                              \
         else                                                                                                           \
             walk_tiles(kinds, quantized, element_##arithmetic, v, first_tile, tile_count);                             \
@@ -293,24 +291,13 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
     visit v = {.group = NULL};
-    int64_t coef_step = 0;
 
     for (const fopt_i_record *r = fopt_i_find_record(job->records, job->record_count, first); first < end; r++) {
         const uint64_t here = fopt_i_tiles_until(r, end) - first;
-        if (r->grad && here > 0) {
-            const fopt_i_group *group = &job->groups[r->group];
-            /* Most tensors share group and step count: with thousands of small ones this is the cost of each. */
-            if (v.group != group || coef_step != fopt_i_next_step(r->step)) {
-                coef_step = fopt_i_next_step(r->step);
-                fopt_i_coefficients(&group->value, coef_step, &v.coef);
-            }
+        const fopt_i_group *group = &job->groups[r->group];
+        if (here > 0 && fopt_i_begin_step(r, group, job->seed, &v.beginning)) {
             v.group = group;
             v.record = r;
-            for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
-                if (group->kinds & 1u << k && group->value.state_format[k] != FOPT_F32) {
-                    v.step_key[k] = fopt_i_step_key(job->seed, r->id, coef_step, k);
-                    v.absmax[k] = job->absmax ? job->absmax[k] : fopt_i_absmax(r, k);
-                }
             loops[group->loop](&v, first - r->first_tile, here);
         }
         first += here;

@@ -14,12 +14,12 @@ extern "C" {
 #endif
 
 /* What a step reads, in device memory. The tiles of all tensors lie end to end in an order of the host's choice, in
- * which those of one loop are consecutive; record.first_tile is a place in that order. */
+ * which those of one loop are consecutive. */
 typedef struct fopt_i_cuda_tables {
     fopt_i_record *records;
     fopt_i_group *groups;
     fopt_i_coef *coefs;     /* one a record, of the step under way */
-    uint64_t *step_keys;    /* FOPT_STATE_KINDS a record, likewise: of the random bits */
+    uint64_t *step_keys;    /* FOPT_I_STATE_KINDS a record, likewise: of the random bits */
     uint32_t *tile_records; /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;
@@ -46,8 +46,8 @@ cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
                              cudaStream_t stream);
 
-/* One step, of number alone->record.step, of a tensor that is in no table. */
-cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *group, uint64_t seed,
+/* The next step of a tensor that is in no table, which is not counted. */
+cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);

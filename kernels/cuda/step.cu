@@ -1,4 +1,5 @@
 /* The step: a warp takes a tile of any tensor. */
+#include "../begin.h"
 #include "launch.h"
 #include "step_tile.cuh"
 
@@ -10,7 +11,7 @@ enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP };
 static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
     unsigned arrays = 0;
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         arrays += kinds >> k & 1u;
     return quantized ? (arrays <= 1 ? 3 : 2) : arrays <= 1 ? 4 : arrays == 2 ? 3 : 2;
 }
@@ -39,12 +40,8 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
     const fopt_i_record *record = &tables.records[index];
     if (!record->grad)
         return;
-    const work w = {record,
-                    NULL,
-                    tables.groups[record->group].value.state_format,
-                    &tables.coefs[index],
-                    &tables.step_keys[FOPT_STATE_KINDS * (uint64_t)index],
-                    first + tile - record->first_tile};
+    const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
+                    &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index], first + tile - record->first_tile};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
 
@@ -61,10 +58,10 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 }
 
 struct update_arguments {
-    fopt_i_alone alone;
-    fopt_format state_format[FOPT_STATE_KINDS];
-    fopt_i_coef coef;
-    uint64_t step_keys[FOPT_STATE_KINDS], tile_count;
+    fopt_i_record record;
+    fopt_format state_format[FOPT_I_STATE_KINDS];
+    fopt_i_beginning beginning;
+    uint64_t tile_count;
 };
 
 template <class Loop>
@@ -75,8 +72,8 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     uint64_t tile = warp_index();
     if (tile < arguments.tile_count)
         do
-            step_tile<Loop>({&arguments.alone.record, arguments.alone.absmax, arguments.state_format, &arguments.coef,
-                             arguments.step_keys, tile},
+            step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.beginning.coef,
+                             arguments.beginning.step_keys, tile},
                             maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }
@@ -154,7 +151,8 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
     return launches[loop](tables, first, count, stream);
 }
 
-cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *group, uint64_t seed, cudaStream_t stream)
+cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
+                               cudaStream_t stream)
 {
     static cudaError_t (*const launches[])(const update_arguments &, cudaStream_t) = {
 #define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_update<arithmetic##_##variant>,
@@ -162,10 +160,10 @@ cudaError_t fopt_i_cuda_update(const fopt_i_alone *alone, const fopt_i_group *gr
 #undef FOPT_I_ROW
     };
     update_arguments arguments = {};
-    arguments.alone = *alone;
+    arguments.record = *record;
     memcpy(arguments.state_format, group->value.state_format, sizeof arguments.state_format);
-    fopt_i_coefficients(&group->value, alone->record.step, &arguments.coef);
-    fopt_i_step_keys(seed, alone->record.id, alone->record.step, arguments.step_keys);
-    arguments.tile_count = fopt_i_tile_count(alone->record.count);
+    if (!fopt_i_begin_step(record, group, seed, &arguments.beginning))
+        return cudaSuccess;
+    arguments.tile_count = fopt_i_tile_count(record->count);
     return launches[group->loop](arguments, stream);
 }

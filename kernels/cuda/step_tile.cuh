@@ -10,7 +10,6 @@
 /* What a tile's elements are computed with: parts of the tables, or of a kernel's arguments. */
 struct work {
     const fopt_i_record *record;
-    float *const *absmax; /* by kind; NULL: where an optimizer keeps them */
     const fopt_format *state_format;
     const fopt_i_coef *coef;
     const uint64_t *step_keys; /* by kind */
@@ -19,10 +18,10 @@ struct work {
 
 /* A tile's arrays, each from the tile's first element. */
 struct arrays {
-    void *param, *grad, *state[FOPT_STATE_KINDS];
-    float *absmax[FOPT_STATE_KINDS], old_absmax[FOPT_STATE_KINDS];
-    unsigned param_format, grad_format, state_format[FOPT_STATE_KINDS];
-    uint64_t tile_key[FOPT_STATE_KINDS];
+    void *param, *grad, *state[FOPT_I_STATE_KINDS];
+    float *absmax[FOPT_I_STATE_KINDS], old_absmax[FOPT_I_STATE_KINDS];
+    unsigned param_format, grad_format, state_format[FOPT_I_STATE_KINDS];
+    uint64_t tile_key[FOPT_I_STATE_KINDS];
 };
 
 /* The loops of rules.h: each is a rule's arithmetic and the state arrays that it keeps. */
@@ -57,13 +56,13 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
     a.param = at_tile<false>(r.param, a.param_format, w.tile);
     a.grad = at_tile<false>(r.grad, a.grad_format, w.tile);
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         a.state_format[k] = w.state_format[k];
         a.state[k] = at_tile<Loop::quantized>(r.state[k], a.state_format[k], w.tile);
         if (is_quantized<Loop>(a, k)) {
-            a.absmax[k] = (w.absmax ? w.absmax[k] : fopt_i_absmax(&r, k)) + w.tile;
+            a.absmax[k] = r.absmax[k] + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
         a.tile_key[k] = a.state_format[k] == FOPT_F32 || is_quantized<Loop>(a, k)
@@ -77,7 +76,7 @@ template <unsigned kinds> __device__ __forceinline__ bool aligned(const arrays &
 {
     uintptr_t bits = (uintptr_t)a.param | (uintptr_t)a.grad;
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             bits |= (uintptr_t)a.state[k];
     return bits % sizeof(uint4) == 0;
@@ -87,7 +86,7 @@ template <unsigned kinds> __device__ __forceinline__ bool all_f32(const arrays &
 {
     unsigned formats = a.param_format | a.grad_format;
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (kinds & 1u << k)
             formats |= a.state_format[k];
     return formats == FOPT_F32;
@@ -111,7 +110,7 @@ __device__ __forceinline__ float &moment(fopt_i_element &e, unsigned kind)
 
 /* A lane's elements. */
 struct elements {
-    float param[FOPT_I_EACH], grad[FOPT_I_EACH], state[FOPT_STATE_KINDS][FOPT_I_EACH];
+    float param[FOPT_I_EACH], grad[FOPT_I_EACH], state[FOPT_I_STATE_KINDS][FOPT_I_EACH];
 };
 
 /* All arrays are fetched before any is decoded. */
@@ -121,16 +120,16 @@ __device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_q8_maps
 {
     const fopt_i_raw raw_param = fopt_i_fetch(a.param, a.param_format, place);
     const fopt_i_raw raw_grad = fopt_i_fetch(a.grad, a.grad_format, place);
-    fopt_i_raw raw_state[FOPT_STATE_KINDS];
+    fopt_i_raw raw_state[FOPT_I_STATE_KINDS];
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k)
             raw_state[k] = is_quantized<Loop>(a, k) ? fopt_i_fetch_codes(a.state[k], lane)
                                                     : fopt_i_fetch(a.state[k], a.state_format[k], place);
     fopt_i_decode(raw_param, a.param_format, e.param);
     fopt_i_decode(raw_grad, a.grad_format, e.grad);
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         if (is_quantized<Loop>(a, k))
@@ -160,20 +159,20 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
     for (unsigned i = 0; i < FOPT_I_EACH; i++) {
         fopt_i_element e = {all.param[i], 0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (Loop::kinds & 1u << k)
                 moment(e, k) = all.state[k][i];
         e = next_of<Loop>(coef, e, all.grad[i]);
         all.param[i] = e.param;
 #pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (Loop::kinds & 1u << k)
                 all.state[k][i] = moment(e, k);
     }
 
     fopt_i_put(a.param, a.param_format, place, fopt_i_encode(all.param, a.param_format));
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         const fopt_state_kind kind = (fopt_state_kind)k;
@@ -198,7 +197,7 @@ __device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i
 {
     fopt_i_element e = {fopt_i_load_one(a.param, a.param_format, at), 0.0f, 0.0f, 0.0f, 0.0f};
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         if (is_quantized<Loop>(a, k))
@@ -216,17 +215,17 @@ template <class Loop>
 __device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
                                             uint32_t lane, uint32_t count, float *absmax)
 {
-    uint32_t most[FOPT_STATE_KINDS] = {0};
+    uint32_t most[FOPT_I_STATE_KINDS] = {0};
 #pragma unroll 1
     for (uint32_t i = lane; i < count; i += FOPT_I_WARP) {
         fopt_i_element e = step_one<Loop>(a, coef, maps, i);
 #pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
             if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
                 most[k] = fopt_i_larger(most[k], moment(e, k));
     }
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
             absmax[k] = fopt_i_warp_max(most[k]);
 }
@@ -236,14 +235,14 @@ template <class Loop>
 __device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
                                           uint32_t lane, uint32_t count)
 {
-    float absmax[FOPT_STATE_KINDS];
+    float absmax[FOPT_I_STATE_KINDS];
     if (Loop::quantized)
         find_absmax<Loop>(a, coef, maps, lane, count, absmax);
     for (uint32_t i = lane; i < count; i += FOPT_I_WARP) {
         fopt_i_element e = step_one<Loop>(a, coef, maps, i);
         fopt_i_store_one(a.param, a.param_format, i, e.param);
 #pragma unroll
-        for (unsigned k = 0; k < FOPT_STATE_KINDS; k++) {
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
             if (!(Loop::kinds & 1u << k))
                 continue;
             const fopt_state_kind kind = (fopt_state_kind)k;
@@ -256,7 +255,7 @@ __device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &co
         }
     }
 #pragma unroll
-    for (unsigned k = 0; k < FOPT_STATE_KINDS; k++)
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k && is_quantized<Loop>(a, k))
             put_absmax(a, k, lane, absmax[k]);
 }

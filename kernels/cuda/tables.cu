@@ -1,5 +1,5 @@
 /* The small kernels around the step: they keep the tables, which live on the device alone. */
-#include "../random.h"
+#include "../begin.h"
 #include "launch.h"
 #include <cuda_runtime.h>
 
@@ -35,12 +35,15 @@ cudaError_t fopt_i_cuda_index_tiles(const fopt_i_cuda_tables *tables, cudaStream
 static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tables tables)
 {
     const uint64_t i = (uint64_t)blockIdx.x * BLOCK + threadIdx.x;
-    if (i >= tables.record_count || !tables.records[i].grad)
+    if (i >= tables.record_count)
         return;
     fopt_i_record *record = &tables.records[i];
-    record->step = fopt_i_next_step(record->step);
-    fopt_i_coefficients(&tables.groups[record->group].value, record->step, &tables.coefs[i]);
-    fopt_i_step_keys(tables.seed, record->id, record->step, &tables.step_keys[FOPT_STATE_KINDS * i]);
+    fopt_i_beginning b = {};
+    if (!fopt_i_begin_step(record, &tables.groups[record->group], tables.seed, &b))
+        return;
+    record->step = b.inputs.step;
+    tables.coefs[i] = b.coef;
+    memcpy(&tables.step_keys[FOPT_I_STATE_KINDS * i], b.step_keys, sizeof b.step_keys);
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)

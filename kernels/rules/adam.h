@@ -19,18 +19,19 @@ typedef struct fopt_i_adam_coef {
     float step_size; /* lr / (1 - beta1^t) */
 } fopt_i_adam_coef;
 
-FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_group *group, int64_t step)
+FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
 {
+    const fopt_group *group = in->group;
     bool corrects = (group->flags & FOPT_NO_BIAS_CORRECTION) == 0;
-    double correction1 = corrects ? 1.0 - fopt_i_power(group->beta1, step) : 1.0;
-    double correction2 = corrects ? 1.0 - fopt_i_power(group->beta2, step) : 1.0;
+    double correction1 = corrects ? 1.0 - fopt_i_power(group->beta1, in->step) : 1.0;
+    double correction2 = corrects ? 1.0 - fopt_i_power(group->beta2, in->step) : 1.0;
     fopt_i_adam_coef c;
-    c.ends = fopt_i_ends_coefficients(group);
+    c.ends = fopt_i_ends_coefficients(in);
     c.first = fopt_i_ema_coefficients(group->beta1);
     c.second = fopt_i_ema_coefficients(group->beta2);
     c.root_scale = (float)(1.0 / sqrt(correction2));
     c.eps = (float)group->eps;
-    c.step_size = (float)(group->lr / correction1);
+    c.step_size = (float)(in->lr / correction1);
     return c;
 }
 

@@ -4,7 +4,7 @@
  *
  * A rule NAME is a header with
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
- *   fopt_i_NAME_coefficients(group, step)               computes it, in double
+ *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element
  *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are; 0 if none was on
  * and, for the host, its description:
@@ -33,6 +33,13 @@
 #define FOPT_I_DAMPENING (1u << 3)
 #define FOPT_I_ALPHA     (1u << 4)
 
+/* What a step of a tensor is computed from, besides its elements (begin.h). */
+typedef struct fopt_i_inputs {
+    const fopt_group *group;
+    int64_t step; /* its number, from 1 */
+    double lr;    /* in this step: rules do not look at the group's */
+} fopt_i_inputs;
+
 /* One element: its parameter and moments. Moments that are not in the rule's set of kinds are zero and stay unused. */
 typedef struct fopt_i_element {
     float param, first, second, max_second, buffer;
@@ -46,13 +53,14 @@ typedef struct fopt_i_ends {
     uint32_t coupled, decoupled; /* masks: without decay its term is left out, since 0 * inf is NaN */
 } fopt_i_ends;
 
-FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_group *group)
+FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
 {
+    const fopt_group *group = in->group;
     bool decoupled = (group->flags & FOPT_DECOUPLED_DECAY) != 0;
     fopt_i_ends c;
     c.sign = group->flags & FOPT_MAXIMIZE ? 0x80000000u : 0u;
     c.coupled_decay = decoupled ? 0.0f : (float)group->weight_decay;
-    c.decoupled_decay = decoupled ? (float)(group->lr * group->weight_decay) : 0.0f;
+    c.decoupled_decay = decoupled ? (float)(in->lr * group->weight_decay) : 0.0f;
     c.coupled = fopt_i_mask(c.coupled_decay != 0.0f);
     c.decoupled = fopt_i_mask(c.decoupled_decay != 0.0f);
     return c;

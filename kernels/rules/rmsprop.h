@@ -18,17 +18,17 @@ typedef struct fopt_i_rmsprop_coef {
     float momentum, step_size;
 } fopt_i_rmsprop_coef;
 
-FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_group *group, int64_t step)
+FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
 {
+    const fopt_group *group = in->group;
     bool inside = (group->flags & FOPT_EPS_INSIDE_SQRT) != 0;
     fopt_i_rmsprop_coef c;
-    (void)step;
-    c.ends = fopt_i_ends_coefficients(group);
+    c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->alpha);
     c.eps_inside = inside ? (float)group->eps : 0.0f;
     c.eps_outside = inside ? 0.0f : (float)group->eps;
     c.momentum = (float)group->momentum;
-    c.step_size = (float)group->lr;
+    c.step_size = (float)in->lr;
     return c;
 }
 

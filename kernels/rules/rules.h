@@ -57,13 +57,13 @@ typedef union fopt_i_coef {
 #undef FOPT_I_MEMBER
 } fopt_i_coef;
 
-/* What a step of a tensor is computed from: the same for all its elements. `step` counts from 1. */
-FOPT_FN void fopt_i_coefficients(const fopt_group *group, int64_t step, fopt_i_coef *coef)
+/* Computes what is the same for all elements in a step of a tensor. */
+FOPT_FN void fopt_i_coefficients(const fopt_i_inputs *in, fopt_i_coef *coef)
 {
-    switch (group->rule) {
+    switch (in->group->rule) {
 #define FOPT_I_CASE(rule, NAME, name, arithmetic)                                                                      \
     case rule:                                                                                                         \
-        coef->arithmetic = fopt_i_##arithmetic##_coefficients(group, step);                                            \
+        coef->arithmetic = fopt_i_##arithmetic##_coefficients(in);                                                     \
         break;
         FOPT_I_RULES(FOPT_I_CASE)
 #undef FOPT_I_CASE

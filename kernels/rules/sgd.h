@@ -22,17 +22,18 @@ typedef struct fopt_i_sgd_coef {
     uint32_t averages, nesterov; /* masks */
 } fopt_i_sgd_coef;
 
-FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_group *group, int64_t step)
+FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
 {
+    const fopt_group *group = in->group;
     bool classic = (group->flags & FOPT_CLASSIC_MOMENTUM) != 0;
-    bool first = step == 1 && !classic;
+    bool first = in->step == 1 && !classic;
     fopt_i_sgd_coef c;
-    c.ends = fopt_i_ends_coefficients(group);
+    c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->momentum);
     c.momentum = first ? 0.0f : (float)group->momentum;
-    c.gradient_scale = classic ? (float)group->lr : first ? 1.0f : (float)(1.0 - group->dampening);
+    c.gradient_scale = classic ? (float)in->lr : first ? 1.0f : (float)(1.0 - group->dampening);
     c.lookahead = (float)group->momentum;
-    c.step_size = classic ? 1.0f : (float)group->lr;
+    c.step_size = classic ? 1.0f : (float)in->lr;
     c.averages = fopt_i_mask((group->flags & FOPT_EMA_MOMENTUM) != 0);
     c.nesterov = fopt_i_mask((group->flags & FOPT_NESTEROV) != 0);
     return c;

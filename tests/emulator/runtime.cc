@@ -178,7 +178,7 @@ static const struct {
     {cudaDevAttrClockRate, 1000000},
     {cudaDevAttrMemoryClockRate, 1000000},
     {cudaDevAttrGlobalMemoryBusWidth, 1024},
-    {cudaDevAttrL2CacheSize, 4 << 20},
+    {cudaDevAttrL2CacheSize, 1 << 18},
     {cudaDevAttrUnifiedAddressing, 1},
     {cudaDevAttrManagedMemory, 0},
     {cudaDevAttrPageableMemoryAccess, 0},
@@ -236,7 +236,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     p->sharedMemPerBlock = 48 * 1024;
     p->sharedMemPerBlockOptin = 227 * 1024;
     p->sharedMemPerMultiprocessor = 228 * 1024;
-    p->l2CacheSize = 4 << 20;
+    p->l2CacheSize = 1 << 18;
     p->memoryBusWidth = 1024;
     p->unifiedAddressing = p->canMapHostMemory = p->concurrentKernels = 1;
     return cudaSuccess;

@@ -58,7 +58,7 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
 /* The keys of a tensor's random bits in this step, by kind of moment. */
 __device__ __forceinline__ const uint64_t *step_keys_of(const fopt_i_cuda_tables &tables, uint32_t index)
 {
-    return &tables.step_keys[FOPT_STATE_KINDS * (uint64_t)index];
+    return &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index];
 }
 
 template <class F>
@@ -72,8 +72,8 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
     t.first = (char *)r->state[FOPT_FIRST_MOMENT] + lane_bytes<F, F::state>(lane);
     t.second = (char *)r->state[FOPT_SECOND_MOMENT] + lane_bytes<F, F::state>(lane);
     if (F::state == FOPT_Q8) {
-        t.first_absmax = fopt_i_absmax(r, FOPT_FIRST_MOMENT);
-        t.second_absmax = fopt_i_absmax(r, FOPT_SECOND_MOMENT);
+        t.first_absmax = r->absmax[FOPT_FIRST_MOMENT];
+        t.second_absmax = r->absmax[FOPT_SECOND_MOMENT];
     }
     if (F::state == FOPT_BF16)
         t.key = step_keys_of(tables, index)[FOPT_SECOND_MOMENT] + r->tile_offset;
@@ -93,12 +93,8 @@ __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, u
     if (!record->grad)
         return;
     __syncwarp(); /* what a lane has fetched another may store */
-    const work w = {record,
-                    NULL,
-                    tables.groups[record->group].value.state_format,
-                    &tables.coefs[index],
-                    step_keys_of(tables, index),
-                    own};
+    const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
+                    step_keys_of(tables, index), own};
     const arrays a = arrays_of<Loop>(w);
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = record->count - (uint64_t)own * FOPT_I_TILE;

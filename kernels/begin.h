@@ -1,0 +1,34 @@
+/* THE beginning of a tensor's step, on every backend: whether there is one, its number, its learning rate, and what all
+ * of its elements are computed with. Something new that holds for a whole step is computed here. */
+#ifndef FOPT_I_BEGIN_H
+#define FOPT_I_BEGIN_H
+
+#include "random.h"
+#include "record.h"
+#include "rules/rules.h"
+
+typedef struct fopt_i_beginning {
+    fopt_i_inputs inputs; /* group NULL: of no step yet */
+    fopt_i_coef coef;
+    uint64_t step_keys[FOPT_I_STATE_KINDS]; /* of the random bits, of those moments that are not f32 */
+} fopt_i_beginning;
+
+/* Begins the tensor's next step, or returns false if it makes none. It is not counted yet: record->step becomes
+ * inputs.step when the step is made. Coefficients that *b has of another tensor's step are kept if they are the same:
+ * with thousands of small tensors in a group they are most of the work. */
+FOPT_FN bool fopt_i_begin_step(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
+                               fopt_i_beginning *b)
+{
+    if (!record->grad)
+        return false;
+    const fopt_i_inputs inputs = {&group->value, fopt_i_next_step(record->step), group->value.lr};
+    if (b->inputs.group != inputs.group || b->inputs.step != inputs.step)
+        fopt_i_coefficients(&inputs, &b->coef);
+    b->inputs = inputs;
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
+        if (group->kinds & 1u << kind && group->value.state_format[kind] != FOPT_F32)
+            b->step_keys[kind] = fopt_i_step_key(seed, record->id, inputs.step, kind);
+    return true;
+}
+
+#endif
