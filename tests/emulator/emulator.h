@@ -1,8 +1,8 @@
 /*
  * The emulator: a small CUDA runtime on the CPU, for tests. Kernel files are compiled unchanged by a C++ compiler with
  * -include shim.h; what calls the CUDA runtime links with these sources in place of cudart. It has the functions that
- * kernels/, host/, bench/ and the tests use, and no others: what is missing does not compile or link, and is added when
- * it is needed. This header is what a test may ask of it besides.
+ * kernels/, host/, bench/, the README and the tests use, and no others: what is missing does not compile or link, and is
+ * added when it is needed. This header is what a test may ask of it besides.
  *
  * It models
  *  - one thread at a time: a block's threads are fibers that give way only where they wait, blocks run one after

@@ -12,6 +12,11 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags)
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamCreate(cudaStream_t *out)
+{
+    return cudaStreamCreateWithFlags(out, cudaStreamDefault);
+}
+
 /* Work that is left is still done when something waits for it. */
 cudaError_t cudaStreamDestroy(cudaStream_t handle)
 {
