@@ -178,18 +178,18 @@ fused="fusedopt must not have a \* b + c fused: compile it with -ffp-contract=of
 gnu="gcc fuses a \* b + c in its GNU modes, and does not tell: compile fusedopt with -std=c11"
 endian="fusedopt needs a little-endian machine"
 
-# Every file of kernels/cpu that has arithmetic. A compiler that does not know the flags, or has no such target, is left
-# out.
-tries() { # WORDS COMPILER FLAGS...: the words are empty if it must compile
+# Preprocesses every walk, which is where the guards are. A compiler that does not know the flags, or has no such target,
+# is left out.
+tries() { # WORDS COMPILER FLAGS...: no words: it must be accepted
     local words=$1 text=accepts source
     shift
     [ -n "$words" ] && text=refuses
-    if ! "$@" -fsyntax-only -x c /dev/null >log 2>&1; then
+    if ! "$@" -E -x c /dev/null >/dev/null 2>log; then
         skip "$text: $*" "this compiler does not have that"
         return
     fi
     for source in "$project"/kernels/cpu/walk_*.c; do
-        "$@" -I"$project/include" -fsyntax-only "$source" >log 2>&1
+        "$@" -I"$project/include" -E "$source" 2>log >/dev/null
         local status=$?
         if [ -z "$words" ]; then
             [ $status -eq 0 ]
@@ -218,8 +218,8 @@ if [[ " ${compilers[*]} " == *" gcc "* ]]; then
         tries "" gcc -std=gnu11
         tries "" gcc -std=c11 -march=sapphirerapids # AVX512-FP16: FLT_EVAL_METHOD is 16 in the GNU modes
         if gcc -march=sapphirerapids -fsyntax-only -x c /dev/null 2>/dev/null; then
-            gcc -std=gnu11 -march=sapphirerapids -I"$project/include" -fsyntax-only "$project/kernels/cpu/zero_grads.c" \
-                >log 2>&1
+            gcc -std=gnu11 -march=sapphirerapids -I"$project/include" -E "$project/kernels/cpu/zero_grads.c" 2>log \
+                >/dev/null
             report $? "accepts: gcc -std=gnu11 -march=sapphirerapids, where nothing can be fused"
         fi
     fi
