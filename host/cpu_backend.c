@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef FOPT_I_X86
+#if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 #ifdef _OPENMP
@@ -90,7 +90,7 @@ static fopt_status complete_config(fopt_config *config)
     if (!status && config->isa == FOPT_ISA_AUTO)
         status = choose_isa(&config->isa);
     if (!status && !fopt_i_describe_isa(config->isa).runs_here)
-        status = fopt_i_fail(FOPT_ERR_DEVICE, "config.isa is %s, which this machine does not run",
+        status = fopt_i_fail(FOPT_ERR_DEVICE, "config.isa is %s, which this machine or this build lacks",
                              fopt_isa_name(config->isa));
     if (!config->host_allocator.allocate)
         config->host_allocator = fopt_i_host_allocator;
@@ -108,7 +108,7 @@ static fopt_status device_count(int *count)
 /* The processor's name as it gives it, or "CPU". */
 static void name_cpu(char *name, size_t size)
 {
-#ifdef FOPT_I_X86
+#if defined(__x86_64__)
     unsigned words[3][4] = {{0}};
     bool has = (unsigned)__get_cpuid_max(0x80000000u, NULL) >= 0x80000004u;
     for (unsigned i = 0; has && i < 3; i++)

@@ -10,6 +10,7 @@
 #ifndef FOPT_I_ARITHMETIC_H
 #define FOPT_I_ARITHMETIC_H
 
+#include "ieee.h"
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -22,10 +23,6 @@
 #define FOPT_FN static inline __attribute__((always_inline))
 #else
 #define FOPT_FN static inline
-#endif
-
-#if FLT_EVAL_METHOD != 0
-#error "fusedopt needs float and double operations evaluated in their own precision (x86: compile with SSE2)"
 #endif
 
 /* Elements per tile: the unit of the walk, of quantization and of sharding. */

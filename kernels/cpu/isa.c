@@ -1,6 +1,12 @@
 #include "isa.h"
 
-/* __builtin_cpu_supports asks the processor and the operating system, which must save the wide registers. */
+/* Asks the processor and the operating system, which must save the wide registers. */
+#if defined(__x86_64__)
+#define SUPPORTS(set) __builtin_cpu_supports(set)
+#else
+#define SUPPORTS(set) false
+#endif
+
 fopt_i_isa fopt_i_describe_isa(fopt_isa isa)
 {
     switch (isa) {
@@ -8,20 +14,12 @@ fopt_i_isa fopt_i_describe_isa(fopt_isa isa)
         break;
     case FOPT_ISA_BASELINE:
         return (fopt_i_isa){"baseline", fopt_i_step_baseline, true};
-#ifdef FOPT_I_X86
     case FOPT_ISA_AVX2:
-        return (fopt_i_isa){"avx2", fopt_i_step_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")};
+        return (fopt_i_isa){"avx2", fopt_i_step_avx2, fopt_i_step_avx2 && SUPPORTS("avx2") && SUPPORTS("fma")};
     case FOPT_ISA_AVX512:
         return (fopt_i_isa){"avx512", fopt_i_step_avx512,
-                            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                                __builtin_cpu_supports("fma")};
-#else
-    case FOPT_ISA_AVX2:
-        return (fopt_i_isa){"avx2", NULL, false};
-    case FOPT_ISA_AVX512:
-        return (fopt_i_isa){"avx512", NULL, false};
-#endif
+                            fopt_i_step_avx512 && SUPPORTS("avx512f") && SUPPORTS("avx512bw") && SUPPORTS("avx512dq") &&
+                                SUPPORTS("avx512vl") && SUPPORTS("fma")};
     }
     return (fopt_i_isa){NULL, NULL, false};
 }

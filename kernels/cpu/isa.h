@@ -8,12 +8,12 @@
  * leaving out tensors without a gradient. Expects the floating-point environment of environment.h. */
 typedef void fopt_i_cpu_step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count);
 
-/* One per instruction set: see walk.h. */
-fopt_i_cpu_step fopt_i_step_baseline, fopt_i_step_avx2, fopt_i_step_avx512;
+/* One per instruction set: see walk.h. NULL: its file was compiled without the set's flags. */
+extern fopt_i_cpu_step *const fopt_i_step_baseline, *const fopt_i_step_avx2, *const fopt_i_step_avx512;
 
 typedef struct fopt_i_isa {
     const char *name;
-    fopt_i_cpu_step *step; /* NULL: not built for this machine's architecture */
+    fopt_i_cpu_step *step; /* NULL: not built */
     bool runs_here;
 } fopt_i_isa;
 

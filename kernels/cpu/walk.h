@@ -1,11 +1,15 @@
 /*
  * The CPU's tile walk, as a template: walk_baseline.c, walk_avx2.c and walk_avx512.c include it, each compiled for its
- * instruction set, and name the function that it defines, FOPT_I_STEP. The compiler vectorises the loops; but for one
- * table look-up (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
+ * instruction set, and name what it defines, FOPT_I_STEP. The compiler vectorises the loops; but for one table look-up
+ * (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
  *
  * A tile's arrays are opened (in place or decoded into a buffer), the rule's loop runs over float arrays, and what is
  * in a buffer is encoded again. Whole tiles that are bf16 throughout have a loop that does without buffers.
  */
+#if defined(__FP_FAST_FMAF) && defined(__GNUC__) && !defined(__clang__) && !defined(__STRICT_ANSI__)
+#error "gcc fuses a * b + c in its GNU modes, and does not tell: compile fusedopt with -std=c11"
+#endif
+
 #include "../begin.h"
 #include "../formats/formats.h"
 #include "isa.h"
@@ -287,7 +291,7 @@ static void (*const loops[])(const visit *v, uint64_t first_tile, uint64_t tile_
 
 /* ---- the walk ------------------------------------------------------------------------------------------------ */
 
-void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
+static void step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
     visit v = {.group = NULL};
@@ -303,3 +307,5 @@ void FOPT_I_STEP(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
         first += here;
     }
 }
+
+fopt_i_cpu_step *const FOPT_I_STEP = step;

@@ -15,14 +15,10 @@
 #endif
 #include <cfenv>
 
-#ifndef EMU_DYNAMIC_SHARED
-#define EMU_DYNAMIC_SHARED dynamic_shared
-#endif
-
 /* As much as the largest GPU gives a block. */
 static const size_t DYNAMIC_BYTES = 227 * 1024;
-extern thread_local unsigned char EMU_DYNAMIC_SHARED[DYNAMIC_BYTES];
-alignas(1024) thread_local unsigned char EMU_DYNAMIC_SHARED[DYNAMIC_BYTES];
+extern thread_local unsigned char dynamic_shared[DYNAMIC_BYTES];
+alignas(1024) thread_local unsigned char dynamic_shared[DYNAMIC_BYTES];
 
 emu_position emu_here;
 emu_running emu_run;
@@ -52,8 +48,7 @@ static void put_in_order(std::vector<unsigned> *numbers, size_t count)
 
 /* ---- meetings ------------------------------------------------------------------------------------------------ */
 
-static const char *const meeting_names[] = {"__syncthreads",    "__syncwarp",      "__shfl_sync", "__shfl_up_sync",
-                                            "__shfl_down_sync", "__shfl_xor_sync", "a vote"};
+static const char *const meeting_names[] = {"__syncthreads", "__syncwarp", "a shuffle", "a vote"};
 
 static const char *place_of(const emu_collective &c)
 {
@@ -70,30 +65,6 @@ static unsigned warp_of(const emu_thread *thread)
     return emu_number(thread) / 32;
 }
 
-unsigned emu_lane(void)
-{
-    return emu_number(emu_run.current) % 32;
-}
-
-/* The lane that a shuffle reads, as the instruction set's documentation has it. */
-static unsigned source_lane(const emu_collective &c, unsigned lane)
-{
-    const unsigned width = (unsigned)c.width, first = lane & ~(width - 1), last = first + width - 1;
-    const unsigned operand = (unsigned)c.operand;
-    switch (c.kind) {
-    case EMU_SHUFFLE:
-        return first + (operand & (width - 1));
-    case EMU_SHUFFLE_UP:
-        return lane >= first + operand ? lane - operand : lane;
-    case EMU_SHUFFLE_DOWN:
-        return lane + operand <= last ? lane + operand : lane;
-    case EMU_SHUFFLE_XOR:
-        return (lane ^ operand) <= last ? lane ^ operand : lane;
-    default:
-        return lane;
-    }
-}
-
 static void go_on(emu_thread *thread)
 {
     thread->state = EMU_READY;
@@ -103,10 +74,9 @@ static void go_on(emu_thread *thread)
 /* All lanes of the mask are here: gives each its result. */
 static void end_warp_meeting(const emu_collective &c, unsigned first)
 {
-    unsigned ballot = 0;
+    bool all = true;
     for (unsigned lane = 0; lane < 32; lane++)
-        if (c.mask >> lane & 1u && emu_run.threads[first + lane].wait.value)
-            ballot |= 1u << lane;
+        all &= !(c.mask >> lane & 1u) || emu_run.threads[first + lane].wait.value;
     emu_run.tick++;
     if (c.kind == EMU_SYNCWARP)
         emu_join_warp(first, c.mask);
@@ -114,11 +84,11 @@ static void end_warp_meeting(const emu_collective &c, unsigned first)
         if (!(c.mask >> lane & 1u))
             continue;
         emu_thread *thread = &emu_run.threads[first + lane];
-        const unsigned source = source_lane(thread->wait, lane);
-        if (!(c.mask >> source & 1u))
+        const unsigned source = lane ^ (unsigned)thread->wait.distance;
+        if (source > 31 || !(c.mask >> source & 1u))
             emu_report("%s: lane %u reads lane %u, which is not in the mask 0x%08x", place_of(thread->wait), lane,
                        source, c.mask);
-        thread->result = c.kind == EMU_BALLOT ? ballot : emu_run.threads[first + source].wait.value;
+        thread->result = c.kind == EMU_VOTE ? all : emu_run.threads[first + source].wait.value;
     }
     for (unsigned lane = 0; lane < 32; lane++)
         if (c.mask >> lane & 1u)
@@ -128,11 +98,9 @@ static void end_warp_meeting(const emu_collective &c, unsigned first)
 static void come_to_warp(emu_thread *thread)
 {
     const emu_collective &c = thread->wait;
-    const unsigned first = warp_of(thread) * 32, lane = emu_lane();
+    const unsigned first = warp_of(thread) * 32, lane = emu_number(thread) % 32;
     if (!(c.mask >> lane & 1u))
         emu_report("%s: the mask 0x%08x does not name the calling lane %u", place_of(c), c.mask, lane);
-    if (c.kind != EMU_SYNCWARP && c.kind != EMU_BALLOT && (c.width < 1 || c.width > 32 || c.width & (c.width - 1)))
-        emu_report("%s: a width of %d", place_of(c), c.width);
     thread->state = EMU_AT_WARP;
     for (unsigned other = 0; other < 32; other++) {
         if (!(c.mask >> other & 1u))
@@ -153,19 +121,14 @@ static void come_to_barrier(emu_thread *thread)
     thread->state = EMU_AT_BARRIER;
     if (++waiting_at_barrier < emu_run.threads.size())
         return;
-    uint64_t count = 0;
-    for (const emu_thread &t : emu_run.threads) {
+    for (const emu_thread &t : emu_run.threads)
         if (t.wait.line != thread->wait.line || strcmp(t.wait.file, thread->wait.file) != 0)
             emu_report("divergent barrier: thread %u waits in %s, thread %u in %s", emu_number(&t), place_of(t.wait),
                        emu_number(thread), place_of(thread->wait));
-        count += t.wait.value;
-    }
     waiting_at_barrier = 0;
     emu_run.epoch = ++emu_run.tick;
-    for (emu_thread &t : emu_run.threads) {
-        t.result = count;
+    for (emu_thread &t : emu_run.threads)
         go_on(&t);
-    }
 }
 
 uint64_t emu_meet(const emu_collective &collective)
@@ -272,7 +235,6 @@ static void begin_block(uint64_t number)
     for (emu_thread &t : emu_run.threads) {
         t.state = EMU_NEW;
         t.tick = 0;
-        t.fenced = false;
     }
     emu_run.tick = emu_run.epoch = 0;
     emu_begin_block_races();
@@ -322,7 +284,7 @@ void emu_run_kernel(const emu_kernel *kernel, int device)
     emu_run.host_thread = emu_host_thread();
     emu_run.device = device;
     emu_run.arrays = emu_shared_arrays(kernel->function);
-    emu_run.dynamic_begin = reinterpret_cast<uintptr_t>(EMU_DYNAMIC_SHARED);
+    emu_run.dynamic_begin = reinterpret_cast<uintptr_t>(dynamic_shared);
     emu_run.dynamic_end = emu_run.dynamic_begin + kernel->dynamic_bytes;
     emu_here.block_size = kernel->block;
     emu_here.grid_size = kernel->grid;

@@ -173,7 +173,6 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
 {
     EMU_BEGIN(EMU_STREAM)
     EMU_FIND_STREAM(handle)
-    static unsigned long long last_id;
     if (stream->legacy)
         return emu_failed(cudaErrorStreamCaptureUnsupported);
     if (stream->capture)
@@ -181,7 +180,6 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mo
     stream->capture = std::make_shared<emu_capture>();
     stream->capture->origin = stream;
     stream->capture->mode = mode;
-    stream->capture->id = ++last_id;
     stream->capture->host_thread = emu_host_thread();
     stream->capture_last.clear();
     captures().push_back(stream->capture);
@@ -212,13 +210,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *out)
     return cudaSuccess;
 }
 
-static cudaStreamCaptureStatus status_of(const emu_stream *stream)
-{
-    if (!stream->capture)
-        return cudaStreamCaptureStatusNone;
-    return stream->capture->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
-}
-
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode)
 {
     EMU_BEGIN(EMU_STREAM)
@@ -232,24 +223,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus *
     EMU_FIND_STREAM(handle)
     if (capture_before_legacy(stream)) /* the question alone does not invalidate that capture */
         return emu_failed(cudaErrorStreamCaptureImplicit);
-    *status = status_of(stream);
-    return cudaSuccess;
-}
-
-/* Without the graph and its nodes. */
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t handle, cudaStreamCaptureStatus *status, unsigned long long *id,
-                                     cudaGraph_t *graph, const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges,
-                                     size_t *count)
-{
-    EMU_BEGIN(EMU_STREAM)
-    EMU_FIND_STREAM(handle)
-    if (graph || nodes || edges || count)
-        return emu_failed(cudaErrorNotSupported);
-    if (cudaError_t error = emu_forbid_legacy(stream))
-        return emu_failed(error);
-    *status = status_of(stream);
-    if (id && stream->capture)
-        *id = stream->capture->id;
+    *status = !stream->capture           ? cudaStreamCaptureStatusNone
+              : stream->capture->invalid ? cudaStreamCaptureStatusInvalidated
+                                         : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 

@@ -14,42 +14,26 @@ struct emu_position {
 extern emu_position emu_here;
 
 /* What threads of a block or warp do together. */
-enum emu_meeting {
-    EMU_BARRIER,
-    EMU_SYNCWARP,
-    EMU_SHUFFLE,
-    EMU_SHUFFLE_UP,
-    EMU_SHUFFLE_DOWN,
-    EMU_SHUFFLE_XOR,
-    EMU_BALLOT
-};
+enum emu_meeting { EMU_BARRIER, EMU_SYNCWARP, EMU_SHUFFLE, EMU_VOTE };
 struct emu_collective {
     emu_meeting kind;
     unsigned mask;
-    int operand, width; /* shuffles */
-    uint64_t value;     /* barrier: whether the predicate is true */
+    int distance;   /* of a shuffle's lanes: by xor */
+    uint64_t value; /* that is shuffled, or voted */
     const char *file;
     int line;
 };
 
+/* Returns the value that the thread gets: a shuffle's, or whether no vote was 0. */
 uint64_t emu_meet(const emu_collective &collective);
-
-/* A block's barrier returns how many threads' predicates were true. */
-inline uint64_t emu_barrier(bool predicate, const char *file, int line)
-{
-    return emu_meet({EMU_BARRIER, 0xffffffffu, 0, 0, predicate, file, line});
-}
 
 /* Checks an access, in every build. */
 enum { EMU_READ = 0, EMU_WRITE = 1, EMU_ATOMIC = 2 };
 void emu_access(const volatile void *pointer, size_t bytes, size_t alignment, unsigned kind);
 
-void emu_fence(void);
-bool emu_is_shared(const volatile void *pointer);
 bool emu_is_global(const volatile void *pointer);
 void emu_assume(bool holds, const char *text, const char *file, int line);
 [[noreturn]] void emu_trap(const char *text);
-unsigned emu_lane(void);
 
 /* A launch: the kernel's arguments are in a closure, which the emulator destroys after the last use. */
 struct emu_launch_request {

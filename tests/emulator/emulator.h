@@ -1,13 +1,14 @@
 /*
  * The emulator: a small CUDA runtime on the CPU, for tests. Kernel files are compiled unchanged by a C++ compiler with
- * -include shim.h; what calls the CUDA runtime links with these sources in place of cudart. This header is what a test
- * may ask of it besides.
+ * -include shim.h; what calls the CUDA runtime links with these sources in place of cudart. It has the functions that
+ * kernels/, host/, bench/, the README and the tests use, and no others: what is missing does not compile or link, and is
+ * added when it is needed. This header is what a test may ask of it besides.
  *
  * It models
  *  - one thread at a time: a block's threads are fibers that give way only where they wait, blocks run one after
  *    another, in an order to choose. A float operation is the CPU's, with IEEE modes whatever the caller's;
- *  - __syncthreads, __syncwarp, shuffles, votes: all must come who have to, in the form that CUDA asks for. Barriers
- *    must be met by all threads of the block, at one line of source, although some GPUs are content with less;
+ *  - __syncthreads, __syncwarp, __shfl_xor_sync, __all_sync: all must come who have to, in the form that CUDA asks for.
+ *    Barriers must be met by all threads of the block, at one line of source, although some GPUs are content with less;
  *  - static and dynamic shared memory, full of 0xff when a block begins; __launch_bounds__ at launch;
  *  - device memory full of 0xff when allocated. It is accessible only while the device works, lies between guard pages
  *    and ends at one, as far as 256-byte alignment of its start allows; the rest is a pattern that is checked after
@@ -27,22 +28,22 @@
  * kernel file see different faults:
  *  - in every build: waiting faults (divergent barrier, lanes that do not come or are not there, wrong masks), guard
  *    pages, damaged patterns, device pointers dereferenced by the host, memory of another device; misaligned and
- *    out-of-bounds access through __ldg, __ldcs, __stcs, atomics and the like; wrong copies, frees and handles;
- *    __builtin_assume() of what is false;
+ *    out-of-bounds access through __ldcs, __stcs and atomicAdd; wrong copies, frees and handles; __builtin_assume() of
+ *    what is false;
  *  - with -fsanitize=address,undefined: besides, every byte past the end of device memory, and what these sanitizers
  *    find; a line from the emulator says which thread it was;
  *  - instrumented, that is compiled with -fsanitize=thread,alignment and linked with hooks.cc but without a sanitizer:
  *    every load and store is checked exactly. Bounds of device and shared memory, host pointers and other threads'
- *    locals in kernels, misalignment, use after cudaFree, and races: two threads of a launch, at least one writing, no
- *    barrier, __syncwarp, or pair of atomics between them. Shuffles order nothing. A hand-over between blocks through
- *    __threadfence() and an atomic is taken as right if the later block does any atomic at all.
- * clang (14) checks no alignment where a whole structure like float4 is copied: that takes g++, or __ldg and the like.
+ *    locals in kernels, misalignment, use after cudaFree, and races: two threads of a launch, at least one writing, not
+ *    both by atomics, and no barrier or __syncwarp between them. Shuffles and votes order nothing.
+ * clang (14) checks no alignment where a whole structure like float4 is copied: that takes g++, or __ldcs and __stcs.
  *
  * It does not model, so none of these is found here
  *  - code under #if __CUDA_ARCH__, inline PTX, <<<>>> (does not compile), textures, clusters, cooperative launches,
  *    cp.async, memory pools, peers, managed memory, cudaMemcpy2D;
  *  - writable __device__ variables: in the instrumented build they are reported as host memory;
- *  - blocks at the same time: a kernel that spins on another block's work hangs;
+ *  - blocks at the same time, and what they could hand to each other: two blocks that touch the same bytes, one writing,
+ *    are a race;
  *  - weak memory: other threads' writes are seen at once, races or not. Races between kernels of different streams;
  *  - registers, occupancy, timing, contraction of a * b + c by nvcc, its approximate functions;
  *  - __launch_bounds__ on anything but x86-64, nor finer than 32 threads, nor its second argument; with clang the first
@@ -50,8 +51,7 @@
  *    program that is not stripped;
  *  - other host threads while a kernel runs: device memory is open to them, and what they do to it is not seen.
  *
- * Dynamic shared memory must be declared at global scope, or in a kernel at global scope, under the name that the macro
- * EMU_DYNAMIC_SHARED gives when block.cc is compiled (default: dynamic_shared).
+ * Dynamic shared memory must be declared at global scope, or in a kernel at global scope, by the name dynamic_shared.
  *
  * Environment: EMU_ORDER=forward|reverse|random, EMU_STREAMS=lazy|shuffled|eager, EMU_SEED=number. A report prints
  * them, so that a failure can be repeated.
@@ -125,10 +125,6 @@ void emu_register_host(void *host, size_t bytes, void *device);
 
 /* Device and pinned memory that is not freed. */
 size_t emu_live_allocations(void);
-size_t emu_live_bytes(void);
-
-/* Prints them, and returns how many there are. */
-size_t emu_report_leaks(void);
 
 /* Whether hooks.cc is linked. */
 bool emu_instrumented(void);

@@ -114,18 +114,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle)
     return emu_failed(emu_sticky);
 }
 
-cudaError_t cudaEventQuery(cudaEvent_t handle)
-{
-    EMU_BEGIN(EMU_WAIT)
-    FIND_EVENT(handle)
-    if (event->captured)
-        return emu_failed(cudaErrorCapturedEvent);
-    if (is_over(event))
-        return emu_failed(emu_sticky);
-    emu_step_stream(event->stream);
-    return emu_failed(cudaErrorNotReady);
-}
-
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t first, cudaEvent_t last)
 {
     EMU_BEGIN(EMU_EVENT)

@@ -156,27 +156,19 @@ static __device__ float come_in_order(unsigned i)
 /* Each form against what it must give, by lane number. */
 static __device__ float check_warp(unsigned i)
 {
-    const int lane = (int)(i % 32), group = lane & ~7;
-    bool right = __shfl_sync(ALL, lane, 5) == 5;
-    right &= __shfl_sync(ALL, lane, 3, 8) == group + 3;
-    right &= __shfl_up_sync(ALL, lane, 2, 8) == (lane - 2 >= group ? lane - 2 : lane);
-    right &= __shfl_down_sync(ALL, lane, 2, 8) == (lane + 2 < group + 8 ? lane + 2 : lane);
-    right &= __shfl_xor_sync(ALL, lane, 16) == (lane ^ 16);
-    right &= __shfl_xor_sync(ALL, lane, 9, 8) == ((lane ^ 9) < group + 8 ? lane ^ 9 : lane);
-    right &= __shfl_sync(ALL, 1e10 * lane, 31) == 1e10 * 31;
-    right &= __ballot_sync(ALL, lane % 2) == 0xaaaaaaaau;
-    right &= __any_sync(ALL, lane == 7) && !__any_sync(ALL, lane == 32);
-    right &= __all_sync(ALL, lane < 32) && !__all_sync(ALL, lane == 7);
+    const int lane = (int)(i % 32);
+    bool right = __shfl_xor_sync(ALL, lane, 16) == (lane ^ 16);
+    right &= __shfl_xor_sync(ALL, 1e10 * lane, 31) == 1e10 * (lane ^ 31);
+    right &= __all_sync(ALL, lane < 32) && !__all_sync(ALL, lane != 7);
     if (lane < 8)
-        right &= __shfl_xor_sync(0xffu, lane, 1) == (lane ^ 1);
-    right &= __syncthreads_count(i % 4 == 0) == 16 && __syncthreads_or(i == 9) && !__syncthreads_and(i != 9);
+        right &= __shfl_xor_sync(0xffu, lane, 1) == (lane ^ 1) && __all_sync(0xffu, lane < 8);
     return right ? 1.0f : 0.0f;
 }
 
 struct numbers {
     int of[40];
 };
-static __constant__ const int table[4] = {0, 1, 2, 3};
+static __device__ const int table[4] = {0, 1, 2, 3};
 
 static __global__ void __launch_bounds__(64) from_table(float *out, const __grid_constant__ numbers by_value)
 {
@@ -205,12 +197,12 @@ static __device__ float wrong_mask(block_kernel kernel, unsigned i)
 {
     const unsigned lane = i % 32;
     if (kernel == BLOCK_LANE_NOT_NAMED)
-        return __shfl_sync(0x0000ffffu, (float)i, 0);
+        return __shfl_xor_sync(0x0000ffffu, (float)i, 1);
     if (kernel == BLOCK_SOURCE_NOT_NAMED)
-        return lane < 16 ? __shfl_down_sync(0x0000ffffu, (float)i, 1) : 0.0f;
+        return lane < 16 ? __shfl_xor_sync(0x0000ffffu, (float)i, 16) : 0.0f;
     if (lane == 9)
         __syncthreads();
-    return __shfl_sync(ALL, (float)i, 0);
+    return __shfl_xor_sync(ALL, (float)i, 1);
 }
 
 static __device__ float overrun(block_kernel kernel, unsigned i)
@@ -234,7 +226,7 @@ static __device__ float others_local(unsigned i)
     return got + mine;
 }
 
-static __device__ __noinline__ float deep(unsigned i)
+static __device__ __attribute__((noinline)) float deep(unsigned i)
 {
     volatile float locals[100000];
     locals[i] = 1;
@@ -276,7 +268,7 @@ static __global__ void __launch_bounds__(64) one_block(block_kernel kernel, floa
     case BLOCK_LANE_EXITED:
         if (i == 9)
             return;
-        value = __shfl_sync(ALL, (float)i, 0);
+        value = __shfl_xor_sync(ALL, (float)i, 1);
         break;
     case BLOCK_LANE_ELSEWHERE:
     case BLOCK_LANE_NOT_NAMED:
@@ -329,23 +321,6 @@ static __global__ void all_add(float *out)
     atomicAdd(out, 1.0f);
 }
 
-static __global__ void last_sums(float *out, float *scratch, unsigned *counter)
-{
-    __shared__ bool last;
-    if (threadIdx.x == 0) {
-        scratch[blockIdx.x] = (float)(blockIdx.x + 1);
-        __threadfence();
-        last = atomicAdd(counter, 1) == gridDim.x - 1;
-    }
-    __syncthreads();
-    if (last && threadIdx.x == 0) {
-        float sum = 0;
-        for (unsigned i = 0; i < gridDim.x; i++)
-            sum += scratch[i];
-        *out = sum;
-    }
-}
-
 cudaError_t launch_all_write(float *out, unsigned blocks, cudaStream_t stream)
 {
     const cudaLaunchConfig_t config = config_of(blocks, 32, 0, stream);
@@ -356,12 +331,6 @@ cudaError_t launch_all_add(float *out, unsigned blocks, cudaStream_t stream)
 {
     const cudaLaunchConfig_t config = config_of(blocks, 32, 0, stream);
     return cudaLaunchKernelEx(&config, all_add, out);
-}
-
-cudaError_t launch_last_sums(float *out, float *scratch, unsigned *counter, unsigned blocks, cudaStream_t stream)
-{
-    const cudaLaunchConfig_t config = config_of(blocks, 32, 0, stream);
-    return cudaLaunchKernelEx(&config, last_sums, out, scratch, counter);
 }
 
 /* ---- configurations ------------------------------------------------------------------------------------------ */

@@ -24,7 +24,7 @@ cudaError_t launch_copy_one(float *out, const float *in, cudaStream_t stream);
 enum block_kernel {
     BLOCK_REVERSE,          /* out[i] = 63 - i, through dynamic shared memory */
     BLOCK_ORDER,            /* out[i] = how many threads came before */
-    BLOCK_WARP_RIGHT,       /* votes and shuffles of every form: out[i] = 1 if all are right */
+    BLOCK_WARP_RIGHT,       /* shuffles and votes: out[i] = 1 if all are right */
     BLOCK_TABLE,            /* out[i] = i, from constants and a structure passed by value */
     BLOCK_SYNCWARP,         /* lanes hand over through shared memory with __syncwarp(): out[i] = i ^ 1 */
     BLOCK_DIVERGENT,        /* two barriers at two places */
@@ -44,11 +44,9 @@ enum block_kernel {
 };
 cudaError_t launch_block(block_kernel kernel, float *out, cudaStream_t stream);
 
-/* Blocks of 32 threads. All write *out; or add to it by an atomic; or hand over through a fence and an atomic, so that
- * the last one stores blocks * (blocks + 1) / 2. `scratch` has blocks floats, `counter` is 0. */
+/* Blocks of 32 threads. In each one thread writes *out, or all add 1 to it by an atomic. */
 cudaError_t launch_all_write(float *out, unsigned blocks, cudaStream_t stream);
 cudaError_t launch_all_add(float *out, unsigned blocks, cudaStream_t stream);
-cudaError_t launch_last_sums(float *out, float *scratch, unsigned *counter, unsigned blocks, cudaStream_t stream);
 
 /* A kernel of __launch_bounds__(128), with any grid, block and dynamic shared memory. */
 cudaError_t launch_bounded(unsigned grid, unsigned block, size_t dynamic_bytes, cudaStream_t stream);

@@ -79,6 +79,7 @@ cudaError_t emu_release(void *pointer, bool pinned, const char *call);
 /* The allocation that holds or is next to an address of the device, live or not, or NULL. */
 emu_allocation *emu_find_allocation(uintptr_t address);
 bool emu_in_arena(uintptr_t address);
+size_t emu_live_bytes(void); /* device and pinned memory that is not freed */
 
 void emu_open_memory(int device); /* from here on the device works, and the host does not */
 void emu_close_memory(void);
@@ -112,7 +113,6 @@ struct emu_thread {
     uint64_t result;
     /* races */
     unsigned tick; /* when its part since the last barrier began */
-    bool fenced;   /* __threadfence() since its last atomic */
 };
 
 /* The kernel that runs, if any. */
@@ -128,7 +128,6 @@ struct emu_running {
     /* races */
     unsigned first_serial, serial; /* of blocks, over all launches */
     unsigned tick, epoch;          /* tick counts waits of the block that are over; epoch is the last barrier's */
-    bool acquired;                 /* the block did an atomic */
 };
 extern emu_running emu_run;
 
@@ -185,7 +184,6 @@ struct emu_capture {
     emu_graph graph;
     struct emu_stream *origin;
     cudaStreamCaptureMode mode;
-    unsigned long long id;
     const void *host_thread;
     bool invalid;
 };

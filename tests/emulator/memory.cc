@@ -127,9 +127,24 @@ void emu_close_memory(void)
 
 /* ---- allocation ---------------------------------------------------------------------------------------------- */
 
+/* Prints what was not freed, and returns how many there are. */
+static size_t report_leaks()
+{
+    emu_call_scope scope;
+    size_t count = 0;
+    for (const emu_allocation *a : allocations()) {
+        if (!a->live)
+            continue;
+        count++;
+        fprintf(stderr, "emulator: leak: %zu bytes of %s memory at %p were not freed\n", a->end - a->begin,
+                a->device < 0 ? "pinned host" : "device", reinterpret_cast<void *>(a->begin));
+    }
+    return count;
+}
+
 static void end_of_program()
 {
-    if (emu_report_leaks() == 0)
+    if (report_leaks() == 0)
         return;
     fflush(nullptr);
     _exit(1);
@@ -278,23 +293,8 @@ size_t emu_live_allocations(void)
 
 size_t emu_live_bytes(void)
 {
-    emu_call_scope scope;
     size_t sum = 0;
     for (size_t bytes : used_bytes)
         sum += bytes;
     return sum;
-}
-
-size_t emu_report_leaks(void)
-{
-    emu_call_scope scope;
-    size_t count = 0;
-    for (const emu_allocation *a : allocations()) {
-        if (!a->live)
-            continue;
-        count++;
-        fprintf(stderr, "emulator: leak: %zu bytes of %s memory at %p were not freed\n", a->end - a->begin,
-                a->device < 0 ? "pinned host" : "device", reinterpret_cast<void *>(a->begin));
-    }
-    return count;
 }

@@ -133,11 +133,6 @@ cudaError_t cudaMallocHost(void **out, size_t bytes)
     return allocate(EMU_MALLOC_HOST, out, bytes, -1);
 }
 
-cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned)
-{
-    return allocate(EMU_MALLOC_HOST, out, bytes, -1);
-}
-
 cudaError_t cudaFree(void *pointer)
 {
     return release(pointer, false, "cudaFree");

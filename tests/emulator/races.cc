@@ -23,13 +23,7 @@ struct emu_cell {
     bool write_atomic;
 };
 
-struct publication {
-    unsigned tick; /* all that the block did before it */
-    unsigned thread;
-};
-
 static std::vector<unsigned> known; /* [thread][lane]: up to which tick it is in order after that lane */
-static std::map<unsigned, publication> published;
 static std::map<uintptr_t, emu_cell *> shared_cells; /* by page of 4096 bytes */
 static unsigned last_serial;
 
@@ -41,14 +35,12 @@ static bool recording()
 void emu_begin_races(void)
 {
     emu_run.first_serial = last_serial + 1;
-    published.clear();
     known.assign(recording() ? emu_run.threads.size() * 32 : 0, 0);
 }
 
 void emu_begin_block_races(void)
 {
     emu_run.serial = ++last_serial;
-    emu_run.acquired = false;
     std::fill(known.begin(), known.end(), 0u);
 }
 
@@ -90,15 +82,6 @@ static bool all_before(const emu_cell *cell)
     return true;
 }
 
-static bool is_published(const emu_cell *cell)
-{
-    if (!emu_run.acquired)
-        return false;
-    auto found = published.find(cell->write_serial);
-    return found != published.end() &&
-           (cell->write_tick < found->second.tick || cell->write_thread == found->second.thread);
-}
-
 [[noreturn]] static void report_race(uintptr_t address, unsigned kind, unsigned thread, bool other_block,
                                      const char *other_did)
 {
@@ -122,15 +105,14 @@ static void check_cell(const emu_cell *cell, uintptr_t address, unsigned kind, b
     const unsigned first = shared ? emu_run.serial : emu_run.first_serial;
     if (cell->write_serial >= first && !(kind == EMU_ATOMIC && cell->write_atomic)) {
         const bool other_block = cell->write_serial != emu_run.serial;
-        if (other_block ? !is_published(cell) : !is_before(cell->write_thread, cell->write_tick))
+        if (other_block || !is_before(cell->write_thread, cell->write_tick))
             report_race(address, kind, cell->write_thread, other_block, "wrote");
     }
     if (kind == EMU_READ)
         return;
     if (!shared &&
         (cell->read_by_blocks == first || (cell->read_serial >= first && cell->read_serial != emu_run.serial)))
-        if (!emu_run.acquired)
-            report_race(address, kind, 0, true, "read");
+        report_race(address, kind, 0, true, "read");
     if (cell->read_serial == emu_run.serial && !all_before(cell))
         report_race(address, kind, cell->read_lanes ? cell->read_thread : ~0u, false, "read");
 }
@@ -193,11 +175,6 @@ static emu_cell *cell_of(uintptr_t address, emu_allocation *a)
 /* Of memory that the access may touch; `a` NULL: shared. */
 static void record(uintptr_t address, size_t bytes, unsigned kind, emu_allocation *a)
 {
-    if (kind == EMU_ATOMIC) {
-        emu_run.acquired = true;
-        if (emu_run.current->fenced)
-            published[emu_run.serial] = {emu_run.epoch, emu_number(emu_run.current)};
-    }
     for (size_t i = 0; i < bytes; i++) {
         emu_cell *cell = cell_of(address + i, a);
         check_cell(cell, address + i, kind, !a);
@@ -206,12 +183,6 @@ static void record(uintptr_t address, size_t bytes, unsigned kind, emu_allocatio
         else
             record_write(cell, kind);
     }
-}
-
-void emu_fence(void)
-{
-    if (emu_run.current)
-        emu_run.current->fenced = true;
 }
 
 /* ---- whose memory it is -------------------------------------------------------------------------------------- */
@@ -308,15 +279,11 @@ void emu_access(const volatile void *pointer, size_t bytes, size_t alignment, un
     }
 }
 
-bool emu_is_shared(const volatile void *pointer)
-{
-    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-    return emu_run.current && (in_dynamic(address) || in_arrays(address));
-}
-
 bool emu_is_global(const volatile void *pointer)
 {
-    return !emu_is_shared(pointer) && !emu_in_stack(reinterpret_cast<uintptr_t>(pointer));
+    const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    const bool shared = emu_run.current && (in_dynamic(address) || in_arrays(address));
+    return !shared && !emu_in_stack(address);
 }
 
 void emu_assume(bool holds, const char *text, const char *file, int line)

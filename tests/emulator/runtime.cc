@@ -65,21 +65,17 @@ static const error_text error_texts[] = {
     TEXT(cudaSuccess, "no error"),
     TEXT(cudaErrorInvalidValue, "invalid argument"),
     TEXT(cudaErrorMemoryAllocation, "out of memory"),
-    TEXT(cudaErrorInitializationError, "initialization error"),
     TEXT(cudaErrorInvalidConfiguration, "invalid configuration argument"),
     TEXT(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy"),
     TEXT(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version"),
-    TEXT(cudaErrorInvalidDeviceFunction, "invalid device function"),
     TEXT(cudaErrorNoDevice, "no CUDA-capable device is detected"),
     TEXT(cudaErrorInvalidDevice, "invalid device ordinal"),
     TEXT(cudaErrorNoKernelImageForDevice, "no kernel image is available for execution on the device"),
-    TEXT(cudaErrorECCUncorrectable, "uncorrectable ECC error encountered"),
     TEXT(cudaErrorInvalidResourceHandle, "invalid resource handle"),
     TEXT(cudaErrorIllegalState, "the operation cannot be performed in the present state"),
     TEXT(cudaErrorNotReady, "device not ready"),
     TEXT(cudaErrorIllegalAddress, "an illegal memory access was encountered"),
     TEXT(cudaErrorLaunchOutOfResources, "too many resources requested for launch"),
-    TEXT(cudaErrorLaunchTimeout, "the launch timed out and was terminated"),
     TEXT(cudaErrorLaunchFailure, "unspecified launch failure"),
     TEXT(cudaErrorNotSupported, "operation not supported"),
     TEXT(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing"),
@@ -154,67 +150,32 @@ cudaError_t cudaGetDeviceCount(int *count)
     return emu_begin_call(EMU_DEVICE);
 }
 
-static const struct {
-    cudaDeviceAttr attribute;
-    int value;
-} attributes[] = {
-    {cudaDevAttrMaxThreadsPerBlock, 1024},
-    {cudaDevAttrMaxBlockDimX, 1024},
-    {cudaDevAttrMaxBlockDimY, 1024},
-    {cudaDevAttrMaxBlockDimZ, 64},
-    {cudaDevAttrMaxGridDimX, 0x7fffffff},
-    {cudaDevAttrMaxGridDimY, 65535},
-    {cudaDevAttrMaxGridDimZ, 65535},
-    {cudaDevAttrMaxSharedMemoryPerBlock, 48 * 1024},
-    {cudaDevAttrMaxSharedMemoryPerBlockOptin, 227 * 1024},
-    {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 * 1024},
-    {cudaDevAttrWarpSize, 32},
-    {cudaDevAttrMultiProcessorCount, 4},
-    {cudaDevAttrMaxThreadsPerMultiProcessor, 2048},
-    {cudaDevAttrMaxBlocksPerMultiprocessor, 32},
-    {cudaDevAttrMaxRegistersPerBlock, 65536},
-    {cudaDevAttrComputeCapabilityMajor, 9},
-    {cudaDevAttrComputeCapabilityMinor, 0},
-    {cudaDevAttrClockRate, 1000000},
-    {cudaDevAttrMemoryClockRate, 1000000},
-    {cudaDevAttrGlobalMemoryBusWidth, 1024},
-    {cudaDevAttrL2CacheSize, 1 << 18},
-    {cudaDevAttrUnifiedAddressing, 1},
-    {cudaDevAttrManagedMemory, 0},
-    {cudaDevAttrPageableMemoryAccess, 0},
-    {cudaDevAttrPageableMemoryAccessUsesHostPageTables, 0},
-    {cudaDevAttrConcurrentManagedAccess, 0},
-    {cudaDevAttrConcurrentKernels, 1},
-    {cudaDevAttrAsyncEngineCount, 2},
-    {cudaDevAttrCanMapHostMemory, 1},
-    {cudaDevAttrMemoryPoolsSupported, 0},
-    {cudaDevAttrCooperativeLaunch, 0},
-    {cudaDevAttrComputeMode, cudaComputeModeDefault},
-    {cudaDevAttrIntegrated, 0},
-    {cudaDevAttrEccEnabled, 0},
-};
-
-static int attribute(cudaDeviceAttr wanted, bool *known)
-{
-    for (const auto &a : attributes)
-        if (a.attribute == wanted)
-            return *known = true, a.value;
-    *known = false;
-    return 0;
-}
+static const size_t MOST_DYNAMIC_BYTES = 227 * 1024, L2_BYTES = (size_t)1 << 18;
+static const int MULTIPROCESSORS = 4;
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr wanted, int device)
 {
     EMU_BEGIN(EMU_DEVICE)
     if (device < 0 || device >= emu_set.device_count)
         return emu_failed(cudaErrorInvalidDevice);
-    bool known;
-    *value = attribute(wanted, &known);
-    if (!known)
-        emu_report("cudaDeviceGetAttribute: attribute %d is not modelled; add it to runtime.cc", (int)wanted);
-    return cudaSuccess;
+    switch ((int)wanted) {
+    case cudaDevAttrMultiProcessorCount:
+        *value = MULTIPROCESSORS;
+        return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)MOST_DYNAMIC_BYTES;
+        return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+        *value = (int)L2_BYTES;
+        return cudaSuccess;
+    case cudaDevAttrPageableMemoryAccess:
+        *value = 0;
+        return cudaSuccess;
+    }
+    emu_report("cudaDeviceGetAttribute: attribute %d is not modelled; add it to runtime.cc", (int)wanted);
 }
 
+/* Fills in what the library asks for. */
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
     EMU_BEGIN(EMU_DEVICE)
@@ -224,21 +185,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     snprintf(p->name, sizeof p->name, "emulated device %d", device);
     p->totalGlobalMem = (size_t)16 << 30;
     p->major = 9;
-    p->multiProcessorCount = 4;
-    p->warpSize = 32;
-    p->maxThreadsPerBlock = p->maxThreadsDim[0] = p->maxThreadsDim[1] = 1024;
-    p->maxThreadsDim[2] = 64;
-    p->maxGridSize[0] = 0x7fffffff;
-    p->maxGridSize[1] = p->maxGridSize[2] = 65535;
-    p->maxThreadsPerMultiProcessor = 2048;
-    p->maxBlocksPerMultiProcessor = 32;
-    p->regsPerBlock = p->regsPerMultiprocessor = 65536;
-    p->sharedMemPerBlock = 48 * 1024;
-    p->sharedMemPerBlockOptin = 227 * 1024;
-    p->sharedMemPerMultiprocessor = 228 * 1024;
-    p->l2CacheSize = 1 << 18;
-    p->memoryBusWidth = 1024;
-    p->unifiedAddressing = p->canMapHostMemory = p->concurrentKernels = 1;
+    p->multiProcessorCount = MULTIPROCESSORS;
     return cudaSuccess;
 }
 
@@ -283,7 +230,7 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute wanted,
     if (cudaError_t error = load(function))
         return emu_failed(error);
     if (wanted == cudaFuncAttributeMaxDynamicSharedMemorySize) {
-        if (value < 0 || value > 227 * 1024)
+        if (value < 0 || value > (int)MOST_DYNAMIC_BYTES)
             return emu_failed(cudaErrorInvalidValue);
         dynamic_limits()[function] = (size_t)value;
     }
@@ -304,30 +251,13 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *function)
 }
 
 /* By threads alone, as for a kernel of few registers. */
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *function, int threads,
-                                                                   size_t, unsigned)
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int threads, size_t)
 {
     EMU_BEGIN(EMU_DEVICE)
     if (threads <= 0 || (unsigned)threads > emu_launch_bounds(function))
         return emu_failed(cudaErrorInvalidValue);
     *blocks = 2048 / threads > 32 ? 32 : 2048 / threads;
     return cudaSuccess;
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int threads, size_t bytes)
-{
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, bytes, 0);
-}
-
-/* Arguments as pointers do not tell their types. */
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *, const void *function, void **)
-{
-    emu_report("%s was launched from a file that was compiled without shim.h", emu_kernel_name(function));
-}
-
-cudaError_t cudaLaunchKernel(const void *function, dim3, dim3, void **arguments, size_t, cudaStream_t)
-{
-    return cudaLaunchKernelExC(nullptr, function, arguments);
 }
 }
 
@@ -343,10 +273,7 @@ static cudaError_t check_launch(const cudaLaunchConfig_t *c, const void *functio
         return cudaErrorLaunchOutOfResources;
     if (c->dynamicSmemBytes > dynamic_limit(function))
         return cudaErrorInvalidValue;
-    for (unsigned i = 0; i < c->numAttrs; i++)
-        if (c->attrs[i].id == cudaLaunchAttributeClusterDimension || c->attrs[i].id == cudaLaunchAttributeCooperative)
-            return cudaErrorNotSupported;
-    return cudaSuccess;
+    return c->numAttrs == 0 ? cudaSuccess : cudaErrorNotSupported;
 }
 
 cudaError_t emu_launch(const emu_launch_request &request)

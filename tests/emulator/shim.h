@@ -8,12 +8,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <memory> /* before __noinline__ is a macro: there it is an attribute's name */
 #include <tuple>
 #include <type_traits>
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include "device.h"
@@ -24,8 +21,6 @@
  * static, and in `extern __shared__ float b[];`. All of a block's threads are fibers of one host thread. */
 #undef __shared__
 #define __shared__ thread_local
-
-#define __noinline__ __attribute__((noinline))
 
 /* Written into the code as that many bytes of no-operation, by which emu_launch_bounds() finds it: this works for
  * templates, and with any constant expression. */
@@ -40,18 +35,12 @@ static constexpr const uint3 &threadIdx = emu_here.thread;
 static constexpr const uint3 &blockIdx = emu_here.block;
 static constexpr const dim3 &blockDim = emu_here.block_size;
 static constexpr const dim3 &gridDim = emu_here.grid_size;
-static constexpr int warpSize = 32;
 
 #define __builtin_assume(condition) emu_assume((condition), #condition, __FILE__, __LINE__)
 
 inline bool __isGlobal(const void *pointer)
 {
     return emu_is_global(pointer);
-}
-
-inline bool __isShared(const void *pointer)
-{
-    return emu_is_shared(pointer);
 }
 
 inline void __trap()
@@ -88,17 +77,83 @@ cudaError_t emu_launch_kernel(const cudaLaunchConfig_t *config, void (*kernel)(P
 
 #define cudaLaunchKernelEx emu_launch_kernel
 
-/* A launch that follows another in its stream begins when that one is over: nothing to wait for. */
-inline void cudaGridDependencySynchronize()
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+/* These check and record their access themselves, so that they do so in a build without instrumentation too. */
+#if defined(__clang__)
+#define EMU_RAW static inline __attribute__((no_sanitize("thread", "alignment")))
+#else
+#define EMU_RAW static inline __attribute__((no_sanitize_thread, no_sanitize("alignment")))
+#endif
+
+template <class T> EMU_RAW T __ldcs(const T *pointer)
 {
+    emu_access(pointer, sizeof(T), alignof(T), EMU_READ);
+    return *pointer;
 }
 
-inline void cudaTriggerProgrammaticLaunchCompletion()
+template <class T> EMU_RAW void __stcs(T *pointer, T value)
 {
+    emu_access(pointer, sizeof(T), alignof(T), EMU_WRITE);
+    *pointer = value;
 }
 
-#include "shim_memory.h"
-#include "shim_numbers.h"
-#include "shim_warp.h"
+/* Returns the old value. CUDA has it for fewer types. */
+template <class T> EMU_RAW T atomicAdd(T *pointer, T x)
+{
+    emu_access(pointer, sizeof(T), alignof(T), EMU_ATOMIC);
+    const T old = *pointer;
+    *pointer = old + x;
+    return old;
+}
+
+/* ---- integers ------------------------------------------------------------------------------------------------ */
+
+inline int __ffs(int x)
+{
+    return __builtin_ffs(x);
+}
+
+/* Compares integers of one type alone; floats have fminf. */
+template <class T> constexpr typename std::enable_if<std::is_integral<T>::value, T>::type min(T x, T y)
+{
+    return y < x ? y : x;
+}
+template <class T> constexpr typename std::enable_if<std::is_integral<T>::value, T>::type max(T x, T y)
+{
+    return x < y ? y : x;
+}
+
+/* ---- barriers, shuffles and votes ---------------------------------------------------------------------------- */
+
+/* They know where they are written, for reports and to tell one barrier from another. */
+#define EMU_WHERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
+
+inline void __syncthreads(EMU_WHERE)
+{
+    emu_meet({EMU_BARRIER, 0xffffffffu, 0, 0, file, line});
+}
+
+inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_WHERE)
+{
+    emu_meet({EMU_SYNCWARP, mask, 0, 0, file, line});
+}
+
+template <class T> inline T __shfl_xor_sync(unsigned mask, T value, int distance, EMU_WHERE)
+{
+    static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8), "what CUDA shuffles");
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    bits = emu_meet({EMU_SHUFFLE, mask, distance, bits, file, line});
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline int __all_sync(unsigned mask, int predicate, EMU_WHERE)
+{
+    return emu_meet({EMU_VOTE, mask, 0, predicate != 0, file, line}) != 0;
+}
+
+#undef EMU_WHERE
 
 #endif

@@ -3,7 +3,7 @@
 
 extern "C" {
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int)
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags)
 {
     EMU_BEGIN(EMU_STREAM)
     if (!out || (flags & ~(unsigned)cudaStreamNonBlocking))
@@ -12,14 +12,9 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *out, unsigned flags, int)
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags)
-{
-    return cudaStreamCreateWithPriority(out, flags, 0);
-}
-
 cudaError_t cudaStreamCreate(cudaStream_t *out)
 {
-    return cudaStreamCreateWithPriority(out, cudaStreamDefault, 0);
+    return cudaStreamCreateWithFlags(out, cudaStreamDefault);
 }
 
 /* Work that is left is still done when something waits for it. */
@@ -30,22 +25,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle)
     if (stream->legacy || handle == cudaStreamPerThread)
         return emu_failed(cudaErrorInvalidResourceHandle);
     stream->destroyed = true;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned *flags)
-{
-    EMU_BEGIN(EMU_STREAM)
-    EMU_FIND_STREAM(handle)
-    *flags = stream->flags;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamGetDevice(cudaStream_t handle, int *device)
-{
-    EMU_BEGIN(EMU_STREAM)
-    EMU_FIND_STREAM(handle)
-    *device = stream->device;
     return cudaSuccess;
 }
 

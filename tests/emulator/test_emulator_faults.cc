@@ -158,7 +158,7 @@ const test_case fault_cases[] = {
     {"mask that names a lane elsewhere", block_fault<BLOCK_LANE_ELSEWHERE>,
      "names lane 9, which waits in __syncthreads", ANY},
     {"mask without the caller", block_fault<BLOCK_LANE_NOT_NAMED>, "does not name the calling lane 16", ANY},
-    {"shuffle from outside the mask", block_fault<BLOCK_SOURCE_NOT_NAMED>, "lane 15 reads lane 16", ANY},
+    {"shuffle from outside the mask", block_fault<BLOCK_SOURCE_NOT_NAMED>, "lane 0 reads lane 16", ANY},
     {"false assumption", block_fault<BLOCK_WRONG_ASSUMPTION>, "thread (60,0,0) of (64,1,1)", ANY},
     {"stack overflow", block_fault<BLOCK_DEEP>, "stack", ANY},
     {"__trap", block_fault<BLOCK_TRAP>, "__trap()", ANY},
