@@ -229,6 +229,18 @@ else
         PATH=$(dirname "$rustc"):$PATH line rustc '0 0' "$besides"
     fi
 fi
+# The examples' own lines; graph.c is only built, since it needs a GPU to run.
+cp -r "$project/examples" "$work/line"
+if [[ "${needs[*]}" != *libomp* ]]; then
+    text=$(sed -n 's/^ \*     \(cc .*\) && .*/\1/p' "$project/examples/checkpoint.c")
+    (cd "$work/line" && bash -euc "$text $besides" && [ "$(./a.out)" = "resumed: the same bits" ]) >"$work/log" 2>&1
+    report $? "examples/checkpoint.c: ${text:-no line}"
+    text=$(sed -n 's/^ \*     \(nvcc .*\) && .*/\1/p' "$project/examples/graph.c")
+    if [ "$nvcc" != none ]; then
+        (cd "$work/line" && PATH=$(dirname "$nvcc"):$PATH bash -euc "$text" && [ -n "$text" ]) >"$work/log" 2>&1
+        report $? "examples/graph.c: ${text:-no line}"
+    fi
+fi
 # Installed where compiler and loader look by themselves, and where they do not.
 C_INCLUDE_PATH=$work/moved/include LIBRARY_PATH=$libdir LD_LIBRARY_PATH=$libdir line 'cc example.c -l' "$expected" ''
 if ! command -v pkg-config >/dev/null; then

@@ -1,5 +1,8 @@
-/* The README's checkpoint, as an engine would copy it. */
-#include "readme_2.h"
+/* examples/checkpoint.c, as an engine would copy it. */
+int example_main(void);
+#define main example_main
+#include "../examples/checkpoint.c"
+#undef main
 
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
@@ -43,7 +46,7 @@ static void step(run *r, int number)
     cr_assert_eq(fopt_step(r->optimizer, NULL, NULL), FOPT_OK);
 }
 
-Test(readme, checkpoint)
+Test(checkpoint, checkpoint)
 {
     static run first, second;
     open_run(&first);
@@ -89,7 +92,7 @@ static FILE *saved(void)
     return file;
 }
 
-Test(readme, checkpoint_of_another, .init = cr_redirect_stderr)
+Test(checkpoint, checkpoint_of_another, .init = cr_redirect_stderr)
 {
     FILE *file = saved();
     refused("another format", file, TENSORS, FOPT_F32, FOPT_ADAMW, COUNT);
@@ -108,7 +111,7 @@ Test(readme, checkpoint_of_another, .init = cr_redirect_stderr)
                             "the file has the state of more than 2 tensors\n");
 }
 
-Test(readme, checkpoint_cut_off, .init = cr_redirect_stderr)
+Test(checkpoint, checkpoint_cut_off, .init = cr_redirect_stderr)
 {
     static char all[1 << 16];
     FILE *file = saved();
@@ -124,7 +127,7 @@ Test(readme, checkpoint_cut_off, .init = cr_redirect_stderr)
     }
 }
 
-Test(readme, checkpoint_without_room, .init = cr_redirect_stderr)
+Test(checkpoint, checkpoint_without_room, .init = cr_redirect_stderr)
 {
     static run r;
     open_run(&r);
@@ -133,4 +136,11 @@ Test(readme, checkpoint_without_room, .init = cr_redirect_stderr)
     cr_expect(!move_state(r.optimizer, TENSORS, full, 1));
     fclose(full);
     fopt_destroy(r.optimizer);
+}
+
+Test(checkpoint, the_example_runs, .init = cr_redirect_stdout)
+{
+    cr_expect_eq(example_main(), 0);
+    fflush(stdout);
+    cr_expect_stdout_eq_str("resumed: the same bits\n");
 }
