@@ -290,7 +290,7 @@ typedef struct fopt_tensor {
 
     /* The identity of the whole tensor, for what depends on it: the random bits of stochastic rounding. No element may
      * be in one optimizer twice. */
-    uint64_t global_id;   /* 0: one more than this tensor's index (fopt_update: 1), which no other may then have; a shard
+    uint64_t global_id; /* 0: one more than this tensor's index (fopt_update: 1), which no other may then have; a shard
                              must have one */
     size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
