@@ -227,6 +227,10 @@ fi
 if [[ " ${compilers[*]} " == *" clang "* ]]; then
     tries "$endian" clang -std=c11 --target=powerpc64-linux-gnu
     tries "$precision" clang -std=c11 --target=i386-linux-gnu -mno-sse
+    # clang's default since 14 is to fuse within an expression.
+    printf '#include "%s/kernels/ieee.h"\nfloat f(float a, float b, float c) { return a * b + c; }\n' "$project" >fused.c
+    clang --target=x86_64-linux-gnu -O2 -std=c11 -mfma -S fused.c -o fused.s >log 2>&1 && ! grep -n vfm fused.s >>log
+    report $? "clang -mfma fuses nothing behind kernels/ieee.h"
 fi
 
 # nvcc defines no macro for --use_fast_math and -fmad=true; what its host compiler is told it does pass on.
