@@ -143,7 +143,8 @@ build() { # FOLDER COMPILER SETS FLAGS...
 # Whether a build has the wanted sets, and CMake's bits in each.
 agrees() { # FOLDER WANTED
     [ "$("$1/example")" = "$expected" ] && "$1/hashes" >"$1/hashes.txt" && cat "$1/hashes.txt" &&
-        diff "$1/hashes.txt" "$2" && [ "$(cut -d' ' -f2 "$1/hashes.txt" | sort -u)" = "$(cut -d' ' -f2 wanted | sort -u)" ]
+        diff "$1/hashes.txt" "$2" &&
+        [ "$(cut -d' ' -f2 "$1/hashes.txt" | sort -u)" = "$(cut -d' ' -f2 wanted | sort -u)" ]
 }
 
 compilers=()
@@ -178,8 +179,8 @@ fused="fusedopt must not have a \* b + c fused: compile it with -ffp-contract=of
 gnu="gcc fuses a \* b + c in its GNU modes, and does not tell: compile fusedopt with -std=c11"
 endian="fusedopt needs a little-endian machine"
 
-# Preprocesses every walk, which is where the guards are. A compiler that does not know the flags, or has no such target,
-# is left out.
+# Preprocesses every walk, which is where the guards are. A compiler that does not know the flags, or has no such
+# target, is left out.
 tries() { # WORDS COMPILER FLAGS...: no words: it must be accepted
     local words=$1 text=accepts source
     shift
@@ -227,6 +228,11 @@ fi
 if [[ " ${compilers[*]} " == *" clang "* ]]; then
     tries "$endian" clang -std=c11 --target=powerpc64-linux-gnu
     tries "$precision" clang -std=c11 --target=i386-linux-gnu -mno-sse
+    # clang's default since 14 is to fuse within an expression.
+    echo "#include \"$project/kernels/ieee.h\"" >fused.c
+    echo 'float f(float a, float b, float c) { return a * b + c; }' >>fused.c
+    clang --target=x86_64-linux-gnu -O2 -std=c11 -mfma -S fused.c -o fused.s >log 2>&1 && ! grep -n vfm fused.s >>log
+    report $? "clang -mfma fuses nothing behind kernels/ieee.h"
 fi
 
 # nvcc defines no macro for --use_fast_math and -fmad=true; what its host compiler is told it does pass on.

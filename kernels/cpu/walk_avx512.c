@@ -1,5 +1,5 @@
-/* The tile walk for x86-64 with AVX-512 F, BW, DQ, VL, and FMA. Without the flags for these there is none, rather than a
- * slower one. */
+/* The tile walk for x86-64 with AVX-512 F, BW, DQ, VL, and FMA. Without the flags for these there is none, rather than
+ * a slower one. */
 #define FOPT_I_STEP fopt_i_step_avx512
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__FMA__)
 #include "walk.h"

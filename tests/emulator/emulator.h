@@ -1,8 +1,8 @@
 /*
  * The emulator: a small CUDA runtime on the CPU, for tests. Kernel files are compiled unchanged by a C++ compiler with
  * -include shim.h; what calls the CUDA runtime links with these sources in place of cudart. It has the functions that
- * kernels/, host/, bench/, the README and the tests use, and no others: what is missing does not compile or link, and is
- * added when it is needed. This header is what a test may ask of it besides.
+ * kernels/, host/, bench/, the README and the tests use, and no others: what is missing does not compile or link, and
+ * is added when it is needed. This header is what a test may ask of it besides.
  *
  * It models
  *  - one thread at a time: a block's threads are fibers that give way only where they wait, blocks run one after
@@ -42,8 +42,8 @@
  *  - code under #if __CUDA_ARCH__, inline PTX, <<<>>> (does not compile), textures, clusters, cooperative launches,
  *    cp.async, memory pools, peers, managed memory, cudaMemcpy2D;
  *  - writable __device__ variables: in the instrumented build they are reported as host memory;
- *  - blocks at the same time, and what they could hand to each other: two blocks that touch the same bytes, one writing,
- *    are a race;
+ *  - blocks at the same time, and what they could hand to each other: two blocks that touch the same bytes, one
+ *    writing, are a race unless both do so by atomics;
  *  - weak memory: other threads' writes are seen at once, races or not. Races between kernels of different streams;
  *  - registers, occupancy, timing, contraction of a * b + c by nvcc, its approximate functions;
  *  - __launch_bounds__ on anything but x86-64, nor finer than 32 threads, nor its second argument; with clang the first
