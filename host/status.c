@@ -62,16 +62,14 @@ void fopt_i_copy_printable(char *to, size_t size, const char *from)
 fopt_i_label fopt_i_label_of(fopt_i_subject subject)
 {
     fopt_i_label label;
-    char number[24] = "", name[80 + 4] = "";
+    char number[24] = "", name[80 + 1] = "";
     if (subject.index != FOPT_I_NO_INDEX)
         snprintf(number, sizeof number, " %zu", subject.index);
-    if (subject.name) {
-        strcpy(name, " '");
-        fopt_i_copy_printable(name + 2, sizeof name - 3, subject.name);
-        strcat(name, "'");
-    }
+    if (subject.name)
+        fopt_i_copy_printable(name, sizeof name, subject.name);
+    const char *const before = subject.name ? " '" : "", *const after = subject.name ? "'" : "";
     const char *const colon = subject.part && subject.part[0] != '[' ? ": " : "";
-    snprintf(label.text, sizeof label.text, "%s%s%s%s%s", subject.what, number, name, colon,
+    snprintf(label.text, sizeof label.text, "%s%s%s%s%s%s%s", subject.what, number, before, name, after, colon,
              subject.part ? subject.part : "");
     return label;
 }

@@ -1,7 +1,7 @@
 /* examples/checkpoint.c, as an engine would copy it. */
 int example_main(void);
 #define main example_main
-#include "../examples/checkpoint.c"
+#include "../examples/checkpoint.c" /* NOLINT(bugprone-suspicious-include) */
 #undef main
 
 #include <criterion/criterion.h>

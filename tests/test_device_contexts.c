@@ -194,7 +194,7 @@ Test(device_contexts, the_programs_own)
     need_devices(1);
     CUDA_OK(cudaSetDevice(0));
     CUDA_OK(cudaFree(NULL)); /* makes the primary one */
-    const CUcontext own = new_context(0);
+    CUcontext own = new_context(0);
     pop_context(own);
     now_running("made in a context of the program's, used from the primary one");
     step_across(own, true);
@@ -231,7 +231,7 @@ Test(device_contexts, the_end_of_a_context)
     CUDA_OK(cudaSetDevice(0));
     twins *t = new_twins(3);
     expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
-    const CUcontext own = new_context(0);
+    CUcontext own = new_context(0);
     now_running("the end without its context");
     emu_fail(EMU_DEVICE, 1, cudaErrorInvalidValue);
     fopt_destroy(t->cuda);

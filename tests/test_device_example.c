@@ -1,7 +1,7 @@
 /* examples/graph.c. */
 int example_main(void);
 #define main example_main
-#include "../examples/graph.c"
+#include "../examples/graph.c" /* NOLINT(bugprone-suspicious-include) */
 #undef main
 
 #include "device.h"
