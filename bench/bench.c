@@ -67,7 +67,7 @@ static bool all_supported(const char *command, fopt_device device, const bench_p
     return true;
 }
 
-/* Then it begins no round any more, but for three of each case that is left. */
+/* After this many seconds no round begins, except that each remaining case gets three. */
 enum { SECONDS = 180, QUICK_SECONDS = 15 };
 
 /* Whether a case fits into the device's memory; says so if not. */

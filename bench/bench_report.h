@@ -18,7 +18,7 @@ const char *bench_state_name(const bench_entry *entry);
 void bench_table_head(void);
 void bench_table_rows(const bench_entry *entry);
 
-/* Says what the marks in the table mean that it had. */
+/* Explains the marks used in the table. */
 void bench_table_foot(const bench_entry *entries, size_t count);
 
 /* After a failure these complain, as `command` (options.h), and return false. The plot has a curve for each engine of

@@ -40,7 +40,7 @@ typedef struct check_bench check_bench;
 check_bench *check_open(const char *command, fopt_device device, size_t small_tensors);
 void check_close(check_bench *bench);
 
-/* In all. */
+/* How many tensors there are in all. */
 size_t check_tensors(const check_bench *bench);
 
 /* Whether a rule keeps an array. */

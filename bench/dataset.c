@@ -9,7 +9,7 @@ _Static_assert(DATASET_COUNT == DIGITS_COUNT && DATASET_PIXELS == DIGITS_PIXELS,
 
 void dataset_load(dataset *data)
 {
-    /* Not the seed of a run: all runs must be judged on the same held-out samples. */
+    /* This is not the seed of a run: all runs must be judged on the same held-out samples. */
     splitmix random = {1998};
     size_t order[DATASET_COUNT];
     for (size_t i = 0; i < DATASET_COUNT; ++i)

@@ -8,7 +8,7 @@ typedef struct quartiles {
     double low, middle, high;
 } quartiles;
 
-/* Of at least one value; sorts them. */
+/* Returns the quartiles of at least one value; sorts them. */
 quartiles quartiles_of(double *values, size_t count);
 
 /* The middle half's width as a part of the middle. */

@@ -34,7 +34,7 @@ static double mean(const engine_run *runs, size_t count, double (*value)(const e
     return sum / (double)count;
 }
 
-/* Of the mean. */
+/* The standard error of the mean. */
 static double standard_error(const engine_run *runs, size_t count, double (*value)(const engine_run *))
 {
     const double center = mean(runs, count, value);

@@ -56,7 +56,7 @@ typedef struct train_options {
     const char *json_path, *plot_path; /* NULL: none */
 } train_options;
 
-/* Those with single-precision state are all there are; the others repeat them. */
+/* The rules with single-precision state are all there are; the others repeat them. */
 static void print_rules(FILE *stream)
 {
     for (size_t i = 0; i < RULE_COUNT; ++i)

@@ -270,7 +270,7 @@ static fopt_status open_device(fopt_optimizer *o)
     return FOPT_OK;
 }
 
-/* In parallel, so that on a machine with several memories a page lies with the thread that will use it. */
+/* Zeroes the state in parallel, so that on a machine with several memories a page lies with the thread that will use it. */
 static fopt_status fill(fopt_optimizer *o)
 {
     return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);

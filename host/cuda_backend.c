@@ -30,7 +30,7 @@ typedef struct cuda_private {
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
-/* That a stream or event was found not ready is on the same record, and no failure. */
+/* Tells whether nothing has failed. A stream or event found not ready is on the same record, and no failure. */
 static bool is_clean(cudaError_t error)
 {
     return error == cudaSuccess || error == cudaErrorNotReady;

@@ -157,7 +157,7 @@ extern const fopt_allocator fopt_i_host_allocator;
  * from `step` to `set_step` come between enter() and leave(). */
 struct fopt_i_backend {
     size_t private_bytes;
-    /* Of the tables that it keeps on the device. */
+    /* Bytes of the tables that it keeps on the device. */
     size_t (*table_bytes)(size_t group_count, size_t tensor_count, uint64_t tile_count);
     fopt_status (*device_count)(int *count);
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */

@@ -31,7 +31,7 @@ static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_
     return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_tile_count(array->count), FOPT_F32, subject);
 }
 
-/* One moment, checked against the group; NULL if the group keeps none. */
+/* Reads one moment, checked against the group. `from` is NULL if the caller gave no states at all. */
 static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, const fopt_i_group *group,
                               fopt_i_subject subject, fopt_i_record *record)
 {

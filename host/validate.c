@@ -218,7 +218,7 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
 /* Finds the group's loop too. */
 static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
-    const char *quantized = NULL; /* the name of a moment that is */
+    const char *quantized = NULL, *in = NULL; /* names of a moment that is, and of its format */
     for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         if (!(group->kinds & 1u << kind))
             continue;
@@ -231,13 +231,14 @@ static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *r
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments",
                                fopt_i_label_of(subject).text, rule->state_names[kind], format->name);
         if (fopt_i_is_quantized(group->value.state_format[kind]))
-            quantized = rule->state_names[kind];
+            quantized = rule->state_names[kind], in = format->name;
     }
     group->loop = fopt_i_find_loop(group->value.rule, group->kinds, quantized != NULL);
     if (group->loop == FOPT_I_LOOP_COUNT)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED,
-                           "%s: state_format of %s is q8, in which %s with FOPT_CENTERED cannot keep any moment",
-                           fopt_i_label_of(subject).text, quantized, rule->name);
+                           "%s: state_format of %s is %s, in which %s with flags 0x%x keeps no moment",
+                           fopt_i_label_of(subject).text, quantized ? quantized : "its moments", in ? in : "float",
+                           rule->name, group->value.flags);
     return FOPT_OK;
 }
 

@@ -256,7 +256,7 @@ FOPT_API const char *fopt_isa_name(fopt_isa isa);
 typedef struct fopt_group {
     size_t size;
     fopt_rule rule;                             /* what is done with a gradient */
-    unsigned flags;                             /* of those below FOPT_MAXIMIZE that the rule has */
+    unsigned flags;                             /* of the flags above, those that the rule has */
     double lr;                                  /* the learning rate */
     double beta1, beta2;                        /* FOPT_ADAM, FOPT_ADAMW */
     double eps;                                 /* FOPT_ADAM, FOPT_ADAMW, FOPT_RMSPROP */
@@ -298,7 +298,7 @@ typedef struct fopt_tensor {
 
 /* Where and with what the library allocates. `allocate` returns at least `bytes` bytes aligned to `alignment` (a power
  * of two), or NULL; `release` gets back what `allocate` returned, with the same `bytes`. Both are called only from
- * inside fopt_create(), fopt_destroy(). Both NULL: the library's own. */
+ * inside fopt_create(), fopt_destroy(), with a stream of NULL. Both NULL: the library's own. */
 typedef struct fopt_allocator {
     void *context; /* what both are given */
     /* Bytes for the library, or NULL. */
@@ -316,8 +316,8 @@ typedef struct fopt_allocator {
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
                                  void *argument);
 
-/* How an optimizer runs. NULL in place of a pointer to one, and all zeros, mean: the CPU, with the best instruction
- * set, on OpenMP's threads. */
+/* How an optimizer runs. NULL in place of a pointer to one, or all zeros, means the CPU with its best instruction set
+ * on OpenMP's threads. */
 typedef struct fopt_config {
     size_t size;
     fopt_device device; /* where the parameters are, and are updated */

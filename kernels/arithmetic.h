@@ -58,7 +58,7 @@ FOPT_FN uint32_t fopt_i_mask(bool condition)
     return condition ? 0xffffffffu : 0u;
 }
 
-/* Turns an option off that such a mask stands for. Not zero if it was on. */
+/* Clears an option's mask; returns nonzero if it was set. */
 FOPT_FN uint32_t fopt_i_turn_off(uint32_t *mask)
 {
     uint32_t was = *mask;

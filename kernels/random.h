@@ -41,7 +41,7 @@ FOPT_FN uint32_t fopt_i_random(uint64_t tile_key, uint32_t pair)
     return x ^ (x >> 15);
 }
 
-/* Those of one element. */
+/* The 16 bits of one element, out of its pair's 32. */
 FOPT_FN uint32_t fopt_i_random_half(uint32_t random, uint32_t element)
 {
     return element % 2 ? random >> 16 : random & 0xffffu;

@@ -20,7 +20,7 @@ FOPT_FN __m512i fopt_i_q8_permute(const __m512i *table, int entries, __m512i ind
                                                            _mm512_permutex2var_epi16(table[6], index, table[7])));
 }
 
-/* Every other one of 64 halves, from the first or the second, and two by two of both. */
+/* Index vectors: fopt_i_q8_halves picks the even or odd 16-bit halves of 64; fopt_i_q8_pairs interleaves two vectors. */
 FOPT_FN __m512i fopt_i_q8_halves(int first)
 {
     uint16_t place[32];
@@ -104,7 +104,7 @@ static inline float fopt_i_q8_absmax(const float *in, size_t count)
     return fopt_i_float(most);
 }
 
-/* In passes, each of which vectorises: `has_sign` is a constant wherever this is inlined. */
+/* Encodes a tile in passes, each of which vectorises: `has_sign` is a constant wherever this is inlined. */
 FOPT_FN void fopt_i_q8_encode_tile(bool has_sign, const fopt_i_q8_map *map, float scale, size_t count,
                                    const float *FOPT_I_RESTRICT in, fopt_i_q8 *FOPT_I_RESTRICT out)
 {

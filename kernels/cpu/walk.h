@@ -206,7 +206,7 @@ FOPT_I_INLINE void loop_bf16(unsigned kinds, element_function *element, const fo
     fopt_i_bf16 *FOPT_I_RESTRICT second = bf16_moments(kinds, r, FOPT_SECOND_MOMENT, tile);
     fopt_i_bf16 *FOPT_I_RESTRICT max_second = bf16_moments(kinds, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *FOPT_I_RESTRICT buffer = bf16_moments(kinds, r, FOPT_MOMENTUM_BUFFER, tile);
-    /* Of the one kind that is rounded stochastically. */
+    /* The key of the one kind that is rounded stochastically. */
     const uint64_t key = fopt_i_tile_key(v->beginning.step_keys[FOPT_SECOND_MOMENT], r->tile_offset + tile);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {

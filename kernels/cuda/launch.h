@@ -56,7 +56,7 @@ cudaError_t fopt_i_cuda_set_group(const fopt_i_cuda_tables *tables, size_t group
 cudaError_t fopt_i_cuda_set_lr(const fopt_i_cuda_tables *tables, size_t group, double lr, cudaStream_t stream);
 cudaError_t fopt_i_cuda_set_step(const fopt_i_cuda_tables *tables, size_t record, int64_t step, cudaStream_t stream);
 
-/* The gradients of all records, by several launches. *some: whether there was one before one failed. */
+/* The gradients of all records, by several launches. *some: whether any launch succeeded. */
 cudaError_t fopt_i_cuda_set_grads(const fopt_i_cuda_tables *tables, void *const *grads, cudaStream_t stream,
                                   bool *some);
 

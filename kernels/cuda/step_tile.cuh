@@ -92,7 +92,7 @@ template <unsigned kinds> __device__ __forceinline__ bool all_f32(const arrays &
     return formats == FOPT_F32;
 }
 
-/* Only when all lanes have read the old one. */
+/* Stores the new absmax, after every lane has read the old one. */
 __device__ __forceinline__ void put_absmax(const arrays &a, unsigned kind, uint32_t lane, float absmax)
 {
     __syncwarp();

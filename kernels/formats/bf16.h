@@ -22,7 +22,7 @@ FOPT_FN uint32_t fopt_i_bf16_half_unit(float x)
     return 0x7fffu + (fopt_i_bits(x) >> 16 & 1u);
 }
 
-/* Of these the upper half is what is stored. */
+/* Returns the rounded float; its upper half is what is stored. */
 FOPT_FN uint32_t fopt_i_bf16_round(float x)
 {
     return x != x ? 0x7fc00000u : fopt_i_bits(x) + fopt_i_bf16_half_unit(x);
@@ -66,7 +66,7 @@ FOPT_FN void fopt_i_bf16_get(const fopt_i_bf16 *pair, float *low, float *high)
     *high = fopt_i_bf16_decode((fopt_i_bf16)(word >> 16));
 }
 
-/* Of two rounded floats. */
+/* Stores the upper halves of two rounded floats as one word. */
 FOPT_FN void fopt_i_bf16_put(fopt_i_bf16 *pair, uint32_t low, uint32_t high)
 {
     const uint32_t word = low >> 16 | (high & 0xffff0000u);

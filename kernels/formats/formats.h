@@ -14,18 +14,18 @@
     X(FOPT_F16, f16, 0)                                                                                                \
     X(FOPT_Q8, q8, sizeof(float))
 
-/* Those that may store parameters and gradients. */
+/* Formats that may store parameters and gradients. */
 #define FOPT_I_ARRAY_FORMATS(X)                                                                                        \
     X(FOPT_F32, f32)                                                                                                   \
     X(FOPT_BF16, bf16)                                                                                                 \
     X(FOPT_F16, f16)
 
-/* Those that may store moments, element by element. */
+/* Formats that may store moments, element by element. */
 #define FOPT_I_MOMENT_FORMATS(X)                                                                                       \
     X(FOPT_F32, f32)                                                                                                   \
     X(FOPT_BF16, bf16)
 
-/* Those that quantize moments: by whole tiles, whose elements share a scale. A group with such a moment has a loop of
+/* Formats that quantize moments: by whole tiles, whose elements share a scale. A group with such a moment has a loop of
  * its own: see fopt_i_contain() in rules/element.h. */
 #define FOPT_I_QUANTIZED_FORMATS(X) X(FOPT_Q8, q8)
 

@@ -1,13 +1,13 @@
 /*
  * FOPT_Q8: moments in 8 bits, quantized block by block. A tile has one float, the largest magnitude in it (absmax), and
- * a code for each element: the place in a map of 256 values of the one that is nearest to the element over absmax. One
+ * a code for each element: the index, in a map of 256 values, of the value nearest to element / absmax. One
  * map is for moments that have a sign, one for those that have none; q8_tables.h holds them.
  *
  * Both maps are, on either side of zero, seven runs of equally spaced values, each run ten times as far out as the one
  * before and with twice as many values. So the place of a number between two values is, within a run, a linear function
  * of the number; and since a run's spacing is five times that of the run before, the function over all runs is concave:
- * the least of seven lines. That guesses the place, with no search and no table, to one of two neighbours. Where
- * between them the nearest changes is a table's affair, so that rounding is exact.
+ * the least of seven lines. That guesses the place, with no search and no table, to one of two neighbours. A table holds
+ * the threshold between the two, so that rounding is exact.
  */
 #ifndef FOPT_I_Q8_H
 #define FOPT_I_Q8_H
@@ -46,7 +46,7 @@ FOPT_FN float fopt_i_q8_scale(float absmax)
     return absmax >= FLT_MIN ? 1.0f / absmax : 0.0f;
 }
 
-/* Line `run`, half a place low and times 256: in the last bits of a float near 2^15, where the unit is 2^-8. Negative
+/* Evaluates line `run`, lowered by half a step, in units of 1/256: near 2^15 these are a float's last bits. Negative
  * numbers do not occur, so the bits are ordered as the floats are. */
 FOPT_FN uint32_t fopt_i_q8_line(bool has_sign, int run, float y)
 {

@@ -77,9 +77,9 @@ FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
     return fopt_i_select(c.coupled, fmaf(c.coupled_decay, param, gradient), gradient);
 }
 
-/* Of loops with quantized moments: there an infinity, a NaN, or a second moment that has overflowed would be the scale
- * of its whole tile. An element with one stays as it was. A gradient or first moment that is not finite leaves one too.
- */
+/* Keeps what is not finite out of a tile that has a scale, which it would become: an element whose new moments are not
+ * all finite keeps its old parameter and moments. A gradient or first moment that is not finite makes a second moment
+ * so too, where the rule keeps one. */
 FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i_element e)
 {
     uint32_t good = 0xffffffffu;
@@ -87,6 +87,8 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
         good &= fopt_i_mask(e.second < FLT_MAX);
     if (kinds & FOPT_I_BUFFER)
         good &= fopt_i_mask(fabsf(e.buffer) <= FLT_MAX);
+    if ((kinds & (FOPT_I_FIRST | FOPT_I_SECOND)) == FOPT_I_FIRST)
+        good &= fopt_i_mask(fabsf(e.first) <= FLT_MAX);
     e.param = fopt_i_select(good, e.param, old.param);
     e.first = fopt_i_select(good, e.first, old.first);
     e.second = fopt_i_select(good, e.second, old.second);
