@@ -65,5 +65,7 @@ test_packages=(pkg-config libcriterion-dev doxygen groff-base python3 python3-nu
 
 # build PRESET [TARGET]: configures and builds, on all cores.
 build() {
+    # CMake's own choice is make.
+    command -v make >/dev/null || export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
     cmake --preset "$1" && cmake --build --preset "$1" --parallel "$(nproc)" ${2:+--target "$2"}
 }

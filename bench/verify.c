@@ -61,7 +61,9 @@ static bool choose_rule(const char *command, const char *name, void *rules)
             *(unsigned *)rules |= 1u << rule;
             return true;
         }
-    complain(command, "--rule: no rule is called '%s'", name);
+    complain(command,
+             "--rule: no rule is called '%s'; there are sgd (momentum is one of its options), rmsprop, adam, adamw",
+             name);
     return false;
 }
 

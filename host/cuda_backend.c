@@ -97,7 +97,10 @@ static fopt_status check_index(int index)
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (is_none(error)) {
+        int driver = 0;
         cudaGetLastError();
+        if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+            return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: no CUDA driver");
         return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: %s (%s)",
                            cudaGetErrorString(error), cudaGetErrorName(error));
     }

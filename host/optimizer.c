@@ -80,9 +80,10 @@ static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, con
     const fopt_i_interval state = fopt_i_interval_of(o->state, o->state ? o->device_bytes : 0, 0);
     const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, whole);
     if (param)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which overlaps the param of %s",
-                           fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad,
-                           fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text);
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, count %zu, which overlaps the param of %s, count %zu",
+                           fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad, (size_t)r->count,
+                           fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text,
+                           (size_t)o->records[param->owner].count);
     if (fopt_i_find_overlap(&state, 1, whole))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which lies in the state of this optimizer",
                            fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad);
@@ -99,10 +100,12 @@ static fopt_status check_overlaps(fopt_optimizer *o)
     }
     const fopt_i_interval *first = fopt_i_sort_intervals(o->params, o->param_count);
     if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: param is 0x%" PRIx64 ", which overlaps the param of %s",
+        return fopt_i_fail(FOPT_ERR_ARGUMENT,
+                           "%s: param is 0x%" PRIx64 ", count %zu, which overlaps the param of %s, count %zu",
                            fopt_i_label_of(fopt_i_tensor(first[1].owner, o->names[first[1].owner])).text,
-                           first[1].begin,
-                           fopt_i_label_of(fopt_i_tensor(first[0].owner, o->names[first[0].owner])).text);
+                           first[1].begin, (size_t)o->records[first[1].owner].count,
+                           fopt_i_label_of(fopt_i_tensor(first[0].owner, o->names[first[0].owner])).text,
+                           (size_t)o->records[first[0].owner].count);
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
         if (status)
@@ -121,7 +124,8 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
         return NULL;
     void *block = allocator->allocate(allocator->context, bytes, FOPT_I_ALIGNMENT, NULL);
     if (!block) {
-        *status = fopt_i_fail(FOPT_ERR_MEMORY, "config.%s returned NULL for %zu bytes", name, bytes);
+        *status = fopt_i_fail(FOPT_ERR_MEMORY,
+                              "config.%s, or the library's own in its place, returned NULL for %zu bytes", name, bytes);
     } else if ((uintptr_t)block % FOPT_I_ALIGNMENT != 0) {
         *status = fopt_i_fail(FOPT_ERR_ARGUMENT, "config.%s returned %p, must be aligned to %d bytes", name, block,
                               FOPT_I_ALIGNMENT);

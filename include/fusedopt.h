@@ -222,11 +222,11 @@ typedef enum fopt_format {
  *  - A map's value times a small absmax may be subnormal.
  *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
  *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x
- * for good, and makes their steps small.
+ *    for good, and makes their steps small.
  *  - Averages freeze, as with bf16, where one step changes them by less than half the distance of two values: after a
- *    gradient a thousand times as large as the others of its tile, steps of 14 to 20 * lr were seen for thousands of
- * steps with beta2 0.999, and a first moment whose gradient stays zero keeps some 0.2 % of its tile's absmax. Tensors
- *    with such gradients (embeddings) are better off with FOPT_F32 or FOPT_BF16.
+ *    gradient a thousand times as large as the others of its tile, steps of 14 to 20 * lr were seen for thousands
+ *    of steps with beta2 0.999, and a first moment whose gradient stays zero keeps some 0.2 % of its tile's absmax.
+ *    Tensors with such gradients (embeddings) are better off with FOPT_F32 or FOPT_BF16.
  */
 
 /* The state arrays that a rule may keep, and PyTorch's names for them. */
@@ -349,9 +349,9 @@ typedef struct fopt_sizes {
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;
 
-/* Says how many bytes fopt_create() would take, and validates each description as it would, but for memory: pointers are
- * not looked at, so that bytes can be known before anything is allocated. Nor is it asked whether the device is there,
- * or elements are there twice. `sizes->size` must be set. */
+/* Says how many bytes fopt_create() would take, and validates each description as it would, but for memory: pointers
+ * are not looked at, so that bytes can be known before anything is allocated. Nor is it asked whether the device is
+ * there, or elements are there twice. `sizes->size` must be set. */
 FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                       const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
 
@@ -362,8 +362,9 @@ FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_grou
  * kernels).
  *
  * CUDA: works in the calling thread's current context if that is of the given device, else in the device's primary
- * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Loads all kernels that these will launch, waits for
- * the legacy default stream, and is refused while a blocking stream is captured.
+ * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Loads
+ * all kernels that these will launch, waits for the legacy default stream, and is refused while a blocking stream is
+ * captured.
  */
 FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                  const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out);
@@ -411,8 +412,8 @@ typedef struct fopt_array {
 } fopt_array;
 
 /* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
- * and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The view is valid until
- * fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
+ * and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The view is
+ * valid until fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
  * negative second moment; absmax finite and not negative. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
 
@@ -426,11 +427,11 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
 /*
  * One update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
  *
- * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements, by
- * fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count == tensor->count
- * and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may overlap. `states` may be NULL if the rule
- * keeps none. `step` is the number of this update, from 1 (to 2^53); before the first the arrays must be zero. Of
- * `config`, the allocators are not called.
+ * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements,
+ * by fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count ==
+ * tensor->count and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may
+ * overlap. `states` may be NULL if the rule keeps none. `step` is the number of this update, from 1 (to 2^53); before
+ * the first the arrays must be zero. Of `config`, the allocators are not called.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
                                  const fopt_array *states, int64_t step, const fopt_step_options *options,

@@ -187,6 +187,19 @@ python3 -B "$tree/bench/results/adopt" "$dir/all" rehearsed
 check "their page has them" row '^\| adam f32/f32/f32 \*old\* \| 1,048,576 \| torch fused '
 check "and they are old with our kernels" row '^\| torch fused \*old\* '
 
+# ---- steps alone ----
+
+out=$dir/all
+cp "$out/log.txt" "$dir/log.before"
+run "$out" tornament
+check "a step that there is not is refused" [ "$?" -eq 2 ]
+check "and changes nothing" cmp "$out/log.txt" "$dir/log.before"
+check "a step alone, with what was built" run "$out" right
+check "keeps the results of the others" grep -q '^== step tournament-large ' "$out/log.txt"
+check "and its own are added" [ "$(grep -c '^== step exact ' "$out/log.txt")" -eq 2 ]
+
+# ---- what fails and hangs ----
+
 rm "$tree/.gpu/bin/fusedopt_tournament"
 cat >"$tree/.gpu/bin/fusedopt_tournament" <<'END'
 #!/bin/sh

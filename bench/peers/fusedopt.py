@@ -137,7 +137,7 @@ def _find_library():
     if given:
         return given
     build = pathlib.Path(__file__).resolve().parents[2] / "build"
-    for preset in ("release", "cpu-only"):
+    for preset in ("release", "library", "cpu-only"):
         built = build / preset / "libfusedopt.so"
         if built.exists():
             return str(built)
