@@ -151,7 +151,8 @@ Test(errors_groups, quantized_moments)
             continue;
         a.groups[RMSPROP].state_format[kind] = FOPT_Q8;
         cr_assert(a.groups[RMSPROP].flags & FOPT_CENTERED);
-        expect_refused(WITH_GROUP, &a, RMSPROP, FOPT_ERR_UNSUPPORTED, "group#: state_format of *is q8, in which rmsprop with flags 0x20 keeps no moment");
+        expect_refused(WITH_GROUP, &a, RMSPROP, FOPT_ERR_UNSUPPORTED,
+                       "group#: state_format of *is q8, in which rmsprop with flags 0x20 keeps no moment");
     }
     fill_arguments(&a, ADAM);
     a.groups[ADAM].state_format[FOPT_SECOND_MOMENT] = a.states[FOPT_SECOND_MOMENT].format = FOPT_Q8;
