@@ -65,7 +65,7 @@ tool() { # NAME: its text comes from the standard input
 tool cmake <<END
 [ "\${STAND_IN:-}" != bad ] || { echo "error: cmake fails"; exit 1; }
 [ "\$1" != --build ] || { echo built; exit 0; }
-mkdir -p build/gpu && cd build/gpu && ln -sf "$dir/libfusedopt.so" . && ln -sf "$program" fusedopt &&
+mkdir -p build/gpu && cd build/gpu && ln -sf "$dir/libfusedopt.so" . && ln -sf "$tools/program" fusedopt &&
     ln -sf "$exact" fusedopt_exact && ln -sf "$tournament" fusedopt_tournament
 END
 tool nvcc <<'END'
@@ -76,7 +76,14 @@ if [[ "$*" != *" -l 1"* ]]; then
     echo "NVIDIA Stand-in, 580.1, 81559 MiB, 345 MHz, 2619 MHz, 1980 MHz, 2619 MHz, 700.00 W, Enabled"
     exit
 fi
-while echo "1755, 2619, 412.50, 51" && sleep 0.5; do :; done
+while echo "1755, 2619, 412.50, 51" && echo >>"$CLOCK_READINGS" && sleep 0.1; do :; done
+END
+# The program; its benchmarks take as long as two readings of the clocks, so that one surely falls into each.
+tool program <<END
+readings() { wc -l <"\$CLOCK_READINGS"; }
+last=\$((\$(readings) + 2)) tries=200
+[ "\$1" != bench ] || while [ "\$(readings)" -lt "\$last" ] && [ \$((tries -= 1)) -gt 0 ]; do sleep 0.05; done
+exec "$program" "\$@"
 END
 # Refuses one metric's name; then profiles the three launches that it is told of, of more or fewer.
 tool ncu <<'END'
@@ -114,7 +121,8 @@ shift 4
 END
 
 run() { # RESULTS STEP...
-    PATH=$tools:$PATH OUT=$1 NCU_ARGUMENTS=$1.ncu GPU_SHIFT=20 GPU_REPEAT=1 GPU_SHAPES=flat GPU_VERIFY="--case 3280" \
+    : >"$1.clocks"
+    PATH=$tools:$PATH OUT=$1 NCU_ARGUMENTS=$1.ncu CLOCK_READINGS=$1.clocks GPU_SHIFT=20 GPU_REPEAT=1 GPU_SHAPES=flat GPU_VERIFY="--case 3280" \
         "$tree/bench/gpu/run" "${@:2}" >"$dir/printed" 2>&1
 }
 ended() { grep -qE "^== end $1: status $2, [0-9]+ s" "$out/log.txt"; } # NAME STATUS
