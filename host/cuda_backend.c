@@ -191,11 +191,9 @@ static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt
     const size_t count = (size_t)r->count;
     fopt_status status = FOPT_OK;
     if (count > 0)
-        status = check_memory(device, r->param, count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes,
-                              "param", tensor);
+        status = check_memory(device, r->param, count * fopt_i_element_bytes(r->param_format), "param", tensor);
     if (!status && r->grad)
-        status = check_memory(device, r->grad, count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes,
-                              "grad", tensor);
+        status = check_memory(device, r->grad, count * fopt_i_element_bytes(r->grad_format), "grad", tensor);
     return status;
 }
 

@@ -43,14 +43,11 @@ typedef struct fopt_i_rule {
 
 typedef struct fopt_i_format {
     const char *name;
-    size_t element_bytes;
+    bool stores_params, stores_moments; /* the former: gradients too */
 } fopt_i_format;
 
 const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
 const fopt_i_format *fopt_i_find_format(fopt_format format); /* NULL: not of the enum */
-bool fopt_i_stores_arrays(fopt_format format);               /* parameters and gradients */
-bool fopt_i_stores_moments(fopt_format format);
-bool fopt_i_is_quantized(fopt_format format);
 /* Index into FOPT_I_LOOPS; FOPT_I_LOOP_COUNT if there is no such loop. */
 unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized);
 

@@ -75,7 +75,7 @@ static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, con
     const fopt_i_record *r = &o->records[index];
     if (!grad || r->count == 0)
         return FOPT_OK;
-    const size_t bytes = r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes;
+    const size_t bytes = r->count * fopt_i_element_bytes(r->grad_format);
     const fopt_i_interval whole = fopt_i_interval_of(grad, bytes, index);
     const fopt_i_interval state = fopt_i_interval_of(o->state, o->state ? o->device_bytes : 0, 0);
     const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, whole);
@@ -94,7 +94,7 @@ static fopt_status check_overlaps(fopt_optimizer *o)
 {
     for (size_t i = 0; i < o->tensor_count; i++) {
         const fopt_i_record *r = &o->records[i];
-        const size_t bytes = fopt_i_find_format((fopt_format)r->param_format)->element_bytes;
+        const size_t bytes = fopt_i_element_bytes(r->param_format);
         if (r->count > 0)
             o->params[o->param_count++] = fopt_i_interval_of(r->param, (size_t)r->count * bytes, i);
     }

@@ -18,10 +18,13 @@ static const fopt_i_rule rules[] = {
 };
 
 static const fopt_i_format formats[] = {
-#define ROW(format, format_name, bytes)                                                                                \
-    [format] = {.name = #format_name, .element_bytes = sizeof(fopt_i_##format_name)},
-    FOPT_I_FORMATS(ROW)
-#undef ROW
+#define ANY(format, format_name)       [format] = {#format_name, .stores_params = true, .stores_moments = true},
+#define PARAMS(format, format_name)    [format] = {#format_name, .stores_params = true, .stores_moments = false},
+#define QUANTIZED(format, format_name) [format] = {#format_name, .stores_params = false, .stores_moments = true},
+    FOPT_I_FORMAT_LIST(ANY, PARAMS, QUANTIZED)
+#undef ANY
+#undef PARAMS
+#undef QUANTIZED
 };
 
 static const fopt_i_arithmetic arithmetics[] = {
@@ -50,42 +53,6 @@ const fopt_i_rule *fopt_i_find_rule(fopt_rule rule)
 const fopt_i_format *fopt_i_find_format(fopt_format format)
 {
     return (size_t)format < LENGTH(formats) ? &formats[format] : NULL;
-}
-
-bool fopt_i_stores_arrays(fopt_format format)
-{
-    switch (format) {
-#define ROW(format, name) case format:
-        FOPT_I_ARRAY_FORMATS(ROW)
-#undef ROW
-        return true;
-    default:
-        return false;
-    }
-}
-
-bool fopt_i_is_quantized(fopt_format format)
-{
-    switch (format) {
-#define ROW(format, name) case format:
-        FOPT_I_QUANTIZED_FORMATS(ROW)
-#undef ROW
-        return true;
-    default:
-        return false;
-    }
-}
-
-bool fopt_i_stores_moments(fopt_format format)
-{
-    switch (format) {
-#define ROW(format, name) case format:
-        FOPT_I_MOMENT_FORMATS(ROW)
-#undef ROW
-        return true;
-    default:
-        return fopt_i_is_quantized(format);
-    }
 }
 
 unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized)

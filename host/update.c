@@ -88,10 +88,8 @@ static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record
     size_t count = 0;
     if (r->count == 0)
         return FOPT_OK;
-    intervals[count++] =
-        fopt_i_interval_of(r->param, r->count * fopt_i_find_format((fopt_format)r->param_format)->element_bytes, 0);
-    intervals[count++] =
-        fopt_i_interval_of(r->grad, r->count * fopt_i_find_format((fopt_format)r->grad_format)->element_bytes, 1);
+    intervals[count++] = fopt_i_interval_of(r->param, r->count * fopt_i_element_bytes(r->param_format), 0);
+    intervals[count++] = fopt_i_interval_of(r->grad, r->count * fopt_i_element_bytes(r->grad_format), 1);
     for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)

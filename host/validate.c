@@ -227,7 +227,7 @@ static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *r
             return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: state_format of %s is %d, not a fopt_format",
                                fopt_i_label_of(subject).text, rule->state_names[kind],
                                (int)group->value.state_format[kind]);
-        if (!fopt_i_stores_moments(group->value.state_format[kind]))
+        if (!format->stores_moments)
             return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: state_format of %s is %s, which cannot store moments",
                                fopt_i_label_of(subject).text, rule->state_names[kind], format->name);
         if (fopt_i_is_quantized(group->value.state_format[kind]))
@@ -296,7 +296,7 @@ fopt_i_subject fopt_i_tensor(size_t index, const char *name)
 fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
                                  fopt_i_subject subject)
 {
-    size_t bytes = fopt_i_find_format(format)->element_bytes;
+    size_t bytes = fopt_i_element_bytes(format);
     if ((uintptr_t)pointer % bytes != 0)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %p, not aligned to the %zu bytes of a %s element",
                            fopt_i_label_of(subject).text, field, pointer, bytes, fopt_format_name(format));
@@ -339,7 +339,7 @@ static fopt_status check_array_format(fopt_format format, const char *field, fop
     if (!found)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %d, not a fopt_format", fopt_i_label_of(subject).text, field,
                            (int)format);
-    if (!fopt_i_stores_arrays(format))
+    if (!found->stores_params)
         return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s is %s, which only moments are stored in",
                            fopt_i_label_of(subject).text, field, found->name);
     return FOPT_OK;

@@ -25,6 +25,13 @@
 #define FOPT_FN static inline
 #endif
 
+/* Tables of numbers, in memory of whoever reads them. */
+#ifdef __CUDACC__
+#define FOPT_I_LITERALS static __device__ const
+#else
+#define FOPT_I_LITERALS static const
+#endif
+
 /* Elements per tile: the unit of the walk, of quantization and of sharding. */
 #define FOPT_I_TILE 256
 

@@ -29,14 +29,11 @@ static inline fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group
 {
     if (!(group->kinds & 1u << kind))
         return (fopt_i_state_bytes){0, 0};
-    switch (group->value.state_format[kind]) {
-#define FOPT_I_CASE(format, name, tile_bytes)                                                                          \
-    case format:                                                                                                       \
-        return (fopt_i_state_bytes){(size_t)count * sizeof(fopt_i_##name), fopt_i_tile_count(count) * (tile_bytes)};
-        FOPT_I_FORMATS(FOPT_I_CASE)
-#undef FOPT_I_CASE
-    }
-    return (fopt_i_state_bytes){0, 0};
+    const fopt_format format = group->value.state_format[kind];
+    return (fopt_i_state_bytes){
+        .data = (size_t)count * fopt_i_element_bytes(format),
+        .absmax = fopt_i_is_quantized(format) ? (size_t)fopt_i_tile_count(count) * sizeof(float) : 0,
+    };
 }
 
 /* A place in an optimizer's state, and what came before it. */

@@ -3,7 +3,7 @@
  * at every threshold and the floats around it, and on 10^8 others. The library's own functions are called here, one
  * element at a time; that its loops agree with them is for test_q8.c and test_twin.c.
  */
-#include "../kernels/formats/q8_tables.h"
+#include "../kernels/formats/q8.h"
 #include "q8.h"
 
 #include <criterion/criterion.h>

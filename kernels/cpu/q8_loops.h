@@ -1,8 +1,9 @@
-/* The CPU's loops for FOPT_Q8: part of walk.h. */
+/* The CPU's loops for FOPT_Q8: part of codec.h. */
 #ifndef FOPT_I_Q8_LOOPS_H
 #define FOPT_I_Q8_LOOPS_H
 
-#include "../formats/q8_tables.h"
+#include "../formats/q8.h"
+#include "moments.h"
 #ifdef __AVX512BW__
 #include <immintrin.h>
 #endif
@@ -77,36 +78,21 @@ static inline void fopt_i_q8_fill_up(uint16_t *index, size_t count)
         index[count] = 0;
 }
 
-static inline const fopt_i_q8_map *fopt_i_q8_map_of(fopt_state_kind kind)
-{
-    return fopt_i_q8_has_sign(kind) ? &fopt_i_q8_literals.with_sign : &fopt_i_q8_literals.without_sign;
-}
-
 /* Bytes are widened and narrowed by loops that do nothing else: mixed with arithmetic on 32 bits they cost more than
  * that. `out` has room for a tile. */
-static inline void fopt_i_q8_load_moments(const fopt_i_moments *from, size_t count, float *FOPT_I_RESTRICT out)
+static inline void fopt_i_q8_load_moments(const fopt_i_moments *from, size_t count, float *restrict out)
 {
     _Alignas(64) uint16_t codes[FOPT_I_TILE];
     const fopt_i_q8 *in = from->data;
     for (size_t i = 0; i < count; i++)
         codes[i] = in[i];
     fopt_i_q8_fill_up(codes, count);
-    fopt_i_q8_look_up(fopt_i_q8_map_of(from->kind)->value, 256, codes, *from->absmax, count, out);
-}
-
-static inline float fopt_i_q8_absmax(const float *in, size_t count)
-{
-    uint32_t most = 0; /* finite magnitudes are ordered as their bits are */
-    for (size_t i = 0; i < count; i++) {
-        const uint32_t magnitude = fopt_i_bits(in[i]) & 0x7fffffffu;
-        most = magnitude > most ? magnitude : most;
-    }
-    return fopt_i_float(most);
+    fopt_i_q8_look_up(fopt_i_q8_map_of(&fopt_i_q8_literals, from->kind)->value, 256, codes, *from->absmax, count, out);
 }
 
 /* Encodes a tile in passes, each of which vectorises: `has_sign` is a constant wherever this is inlined. */
 FOPT_FN void fopt_i_q8_encode_tile(bool has_sign, const fopt_i_q8_map *map, float scale, size_t count,
-                                   const float *FOPT_I_RESTRICT in, fopt_i_q8 *FOPT_I_RESTRICT out)
+                                   const float *restrict in, fopt_i_q8 *restrict out)
 {
     _Alignas(64) uint16_t guesses[FOPT_I_TILE], codes[FOPT_I_TILE];
     _Alignas(64) float next[FOPT_I_TILE];
@@ -120,17 +106,14 @@ FOPT_FN void fopt_i_q8_encode_tile(bool has_sign, const fopt_i_q8_map *map, floa
         out[i] = (fopt_i_q8)codes[i];
 }
 
-static inline void fopt_i_q8_store_moments(const fopt_i_moments *to, size_t count, const float *FOPT_I_RESTRICT in)
+static inline void fopt_i_q8_store_moments(const fopt_i_moments *to, size_t count, const float *restrict in)
 {
-    const fopt_i_q8_map *map = fopt_i_q8_map_of(to->kind);
-    const float absmax = fopt_i_q8_absmax(in, count), scale = fopt_i_q8_scale(absmax);
-    *to->absmax = absmax;
-    if (fopt_i_q8_has_sign(to->kind))
+    const fopt_i_q8_map *map = fopt_i_q8_map_of(&fopt_i_q8_literals, to->kind);
+    const float scale = fopt_i_q8_scale(*to->absmax);
+    if (fopt_i_has_sign(to->kind))
         fopt_i_q8_encode_tile(true, map, scale, count, in, to->data);
     else
         fopt_i_q8_encode_tile(false, map, scale, count, in, to->data);
 }
-
-static const fopt_i_format_loops fopt_i_q8_loops = {NULL, NULL, fopt_i_q8_load_moments, fopt_i_q8_store_moments};
 
 #endif

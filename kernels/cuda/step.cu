@@ -34,7 +34,7 @@ template <class Loop> __device__ __forceinline__ bool next_tile(uint64_t &tile, 
 
 template <class Loop>
 __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables, uint64_t first, uint64_t tile,
-                                               const fopt_i_q8_maps *maps)
+                                               const fopt_i_maps *maps)
 {
     const uint32_t index = tables.tile_records[first + tile];
     const fopt_i_record *record = &tables.records[index];
@@ -49,7 +49,7 @@ template <class Loop>
 static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
     step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint64_t count)
 {
-    const fopt_i_q8_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
+    const fopt_i_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
     uint64_t tile = warp_index();
     if (tile < count)
         do
@@ -68,7 +68,7 @@ template <class Loop>
 static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
     step_update(const __grid_constant__ update_arguments arguments)
 {
-    const fopt_i_q8_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
+    const fopt_i_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
     uint64_t tile = warp_index();
     if (tile < arguments.tile_count)
         do

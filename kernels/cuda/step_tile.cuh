@@ -5,7 +5,8 @@
 #ifndef FOPT_I_STEP_TILE_CUH
 #define FOPT_I_STEP_TILE_CUH
 
-#include "tile.cuh"
+#include "../rules/rules.h"
+#include "codec.cuh"
 
 /* What a tile's elements are computed with: parts of the tables, or of a kernel's arguments. */
 struct work {
@@ -37,14 +38,9 @@ struct arrays {
 FOPT_I_LOOPS(FOPT_I_TYPE)
 #undef FOPT_I_TYPE
 
-template <bool quantized> __device__ __forceinline__ void *at_tile(void *array, unsigned format, uint64_t tile)
-{
-    return (char *)array + tile * (FOPT_I_TILE * (format == FOPT_F32 ? 4 : quantized && format == FOPT_Q8 ? 1 : 2));
-}
-
 template <class Loop> __device__ __forceinline__ bool is_quantized(const arrays &a, unsigned kind)
 {
-    return Loop::quantized && a.state_format[kind] == FOPT_Q8;
+    return Loop::quantized && fopt_i_is_quantized(a.state_format[kind]);
 }
 
 template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
@@ -53,21 +49,22 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
     arrays a;
     a.param_format = r.param_format;
     a.grad_format = r.grad_format;
-    a.param = at_tile<false>(r.param, a.param_format, w.tile);
-    a.grad = at_tile<false>(r.grad, a.grad_format, w.tile);
+    a.param = fopt_i_at_tile<false>(r.param, a.param_format, w.tile);
+    a.grad = fopt_i_at_tile<false>(r.grad, a.grad_format, w.tile);
 #pragma unroll
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         a.state_format[k] = w.state_format[k];
-        a.state[k] = at_tile<Loop::quantized>(r.state[k], a.state_format[k], w.tile);
-        if (is_quantized<Loop>(a, k)) {
+        if (!is_quantized<Loop>(a, k)) {
+            a.state[k] = fopt_i_at_tile<false>(r.state[k], a.state_format[k], w.tile);
+        } else {
+            a.state[k] = fopt_i_at_tile<true>(r.state[k], a.state_format[k], w.tile);
             a.absmax[k] = r.absmax[k] + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
-        a.tile_key[k] = a.state_format[k] == FOPT_F32 || is_quantized<Loop>(a, k)
-                            ? 0 /* no random bits */
-                            : fopt_i_tile_key(w.step_keys[k], r.tile_offset + w.tile);
+        a.tile_key[k] = a.state_format[k] == FOPT_F32 ? 0 /* no random bits */
+                                                      : fopt_i_tile_key(w.step_keys[k], r.tile_offset + w.tile);
     }
     return a;
 }
@@ -115,17 +112,17 @@ struct elements {
 
 /* All arrays are fetched before any is decoded. */
 template <class Loop>
-__device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_q8_maps *maps, fopt_i_place place,
-                                           uint32_t lane, elements &e)
+__device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_maps *maps, fopt_i_place place, uint32_t lane,
+                                           elements &e)
 {
-    const fopt_i_raw raw_param = fopt_i_fetch(a.param, a.param_format, place);
-    const fopt_i_raw raw_grad = fopt_i_fetch(a.grad, a.grad_format, place);
+    const fopt_i_raw raw_param = fopt_i_fetch<false>(a.param, a.param_format, place);
+    const fopt_i_raw raw_grad = fopt_i_fetch<false>(a.grad, a.grad_format, place);
     fopt_i_raw raw_state[FOPT_I_STATE_KINDS];
 #pragma unroll
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (Loop::kinds & 1u << k)
-            raw_state[k] = is_quantized<Loop>(a, k) ? fopt_i_fetch_codes(a.state[k], lane)
-                                                    : fopt_i_fetch(a.state[k], a.state_format[k], place);
+            raw_state[k] = is_quantized<Loop>(a, k) ? fopt_i_fetch<true>(a.state[k], a.state_format[k], place)
+                                                    : fopt_i_fetch<false>(a.state[k], a.state_format[k], place);
     fopt_i_decode(raw_param, a.param_format, e.param);
     fopt_i_decode(raw_grad, a.grad_format, e.grad);
 #pragma unroll
@@ -133,7 +130,8 @@ __device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_q8_maps
         if (!(Loop::kinds & 1u << k))
             continue;
         if (is_quantized<Loop>(a, k))
-            fopt_i_decode_codes(raw_state[k], fopt_i_map_of(maps, (fopt_state_kind)k), a.old_absmax[k], e.state[k]);
+            fopt_i_decode_scaled(maps, raw_state[k], a.state_format[k], a.old_absmax[k], (fopt_state_kind)k,
+                                 e.state[k]);
         else
             fopt_i_decode(raw_state[k], a.state_format[k], e.state[k]);
     }
@@ -148,7 +146,7 @@ __device__ __forceinline__ fopt_i_element next_of(const fopt_i_coef &coef, fopt_
 
 /* A whole tile of aligned arrays: eight elements a lane, in registers. */
 template <class Loop>
-__device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+__device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &coef, const fopt_i_maps *maps,
                                            uint32_t lane)
 {
     const fopt_i_place place = fopt_i_place_of(all_f32<Loop::kinds>(a), lane);
@@ -170,7 +168,7 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
                 all.state[k][i] = moment(e, k);
     }
 
-    fopt_i_put(a.param, a.param_format, place, fopt_i_encode(all.param, a.param_format));
+    fopt_i_put<false>(a.param, a.param_format, place, fopt_i_encode(all.param, a.param_format));
 #pragma unroll
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
@@ -178,13 +176,13 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
         const fopt_state_kind kind = (fopt_state_kind)k;
         if (is_quantized<Loop>(a, k)) {
             const float absmax = fopt_i_warp_max(fopt_i_lane_max(all.state[k]));
-            fopt_i_put_codes(a.state[k], lane,
-                             fopt_i_encode_codes(all.state[k], fopt_i_map_of(maps, kind), fopt_i_q8_has_sign(kind),
-                                                 fopt_i_q8_scale(absmax)));
+            fopt_i_put<true>(
+                a.state[k], a.state_format[k], place,
+                fopt_i_encode_scaled(maps, all.state[k], a.state_format[k], absmax, kind, a.tile_key[k], place));
             put_absmax(a, k, lane, absmax);
         } else {
-            fopt_i_put(a.state[k], a.state_format[k], place,
-                       fopt_i_encode_moment(all.state[k], a.state_format[k], kind, a.tile_key[k], place));
+            fopt_i_put<false>(a.state[k], a.state_format[k], place,
+                              fopt_i_encode_moment(all.state[k], a.state_format[k], kind, a.tile_key[k], place));
         }
     }
 }
@@ -192,7 +190,7 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
 /* ---- a part of a tile ---------------------------------------------------------------------------------------- */
 
 template <class Loop>
-__device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+__device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i_coef &coef, const fopt_i_maps *maps,
                                                    uint32_t at)
 {
     fopt_i_element e = {fopt_i_load_one(a.param, a.param_format, at), 0.0f, 0.0f, 0.0f, 0.0f};
@@ -201,8 +199,8 @@ __device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i
         if (!(Loop::kinds & 1u << k))
             continue;
         if (is_quantized<Loop>(a, k))
-            moment(e, k) = fopt_i_q8_decode(fopt_i_map_of(maps, (fopt_state_kind)k), fopt_i_load_code(a.state[k], at),
-                                            a.old_absmax[k]);
+            moment(e, k) =
+                fopt_i_load_one_scaled(maps, a.state[k], a.state_format[k], at, a.old_absmax[k], (fopt_state_kind)k);
         else
             moment(e, k) = fopt_i_load_one(a.state[k], a.state_format[k], at);
     }
@@ -212,7 +210,7 @@ __device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i
 /* The new absmax of each moment. The elements are computed here and once more when they are stored: to keep
  * them in between would take registers of the whole tiles, which are almost all. */
 template <class Loop>
-__device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+__device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &coef, const fopt_i_maps *maps,
                                             uint32_t lane, uint32_t count, float *absmax)
 {
     uint32_t most[FOPT_I_STATE_KINDS] = {0};
@@ -232,7 +230,7 @@ __device__ __forceinline__ void find_absmax(const arrays &a, const fopt_i_coef &
 
 /* A tensor's partial last tile, and any tile of an array that is not aligned to 16 bytes: element by element. */
 template <class Loop>
-__device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &coef, const fopt_i_q8_maps *maps,
+__device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &coef, const fopt_i_maps *maps,
                                           uint32_t lane, uint32_t count)
 {
     float absmax[FOPT_I_STATE_KINDS];
@@ -247,9 +245,8 @@ __device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &co
                 continue;
             const fopt_state_kind kind = (fopt_state_kind)k;
             if (is_quantized<Loop>(a, k))
-                fopt_i_store_code(a.state[k], i,
-                                  fopt_i_q8_encode(fopt_i_map_of(maps, kind), fopt_i_q8_has_sign(kind), moment(e, k),
-                                                   fopt_i_q8_scale(absmax[k])));
+                fopt_i_store_one_scaled(maps, a.state[k], a.state_format[k], i, moment(e, k), absmax[k], kind,
+                                        a.tile_key[k]);
             else
                 fopt_i_store_one_moment(a.state[k], a.state_format[k], i, moment(e, k), kind, a.tile_key[k]);
         }
@@ -261,8 +258,7 @@ __device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &co
 }
 
 /* `maps` is NULL unless some moments are quantized. */
-template <class Loop>
-__device__ __forceinline__ void step_tile(const work &w, const fopt_i_q8_maps *maps, uint32_t lane)
+template <class Loop> __device__ __forceinline__ void step_tile(const work &w, const fopt_i_maps *maps, uint32_t lane)
 {
     const arrays a = arrays_of<Loop>(w);
     const fopt_i_coef coef = *w.coef;

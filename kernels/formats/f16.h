@@ -33,20 +33,4 @@ FOPT_FN fopt_i_f16 fopt_i_f16_encode(float x)
     return (fopt_i_f16)bits;
 }
 
-static inline void fopt_i_f16_load(const void *tile, size_t count, float *FOPT_I_RESTRICT out)
-{
-    const fopt_i_f16 *in = (const fopt_i_f16 *)tile;
-    for (size_t i = 0; i < count; i++)
-        out[i] = fopt_i_f16_decode(in[i]);
-}
-
-static inline void fopt_i_f16_store(void *tile, size_t count, const float *FOPT_I_RESTRICT in)
-{
-    fopt_i_f16 *out = (fopt_i_f16 *)tile;
-    for (size_t i = 0; i < count; i++)
-        out[i] = fopt_i_f16_encode(in[i]);
-}
-
-static const fopt_i_format_loops fopt_i_f16_loops = {fopt_i_f16_load, fopt_i_f16_store, NULL, NULL};
-
 #endif

@@ -25,6 +25,4 @@ FOPT_FN fopt_i_f32 fopt_i_f32_encode_moment(float x, fopt_state_kind kind, uint6
     return x;
 }
 
-static const fopt_i_format_loops fopt_i_f32_loops = {NULL, NULL, NULL, NULL};
-
 #endif

@@ -1,12 +1,24 @@
 /*
- * What a format is. Format NAME is a header with
- *   fopt_i_NAME                 the type of a stored element
- *   fopt_i_NAME_loops           how a tile of an array is read and written, on the CPU (of q8: cpu/q8_loops.h)
- * and, if an element stands for itself (FOPT_I_ARRAY_FORMATS, FOPT_I_MOMENT_FORMATS in formats.h),
- *   fopt_i_NAME_decode          the float that a stored element stands for
- *   fopt_i_NAME_encode          a parameter, to the nearest, ties to even
- *   fopt_i_NAME_encode_moment   a moment of some kind, element `element` of the tile that has the key
- * Where elements of a tile share a scale (FOPT_I_QUANTIZED_FORMATS), see q8.h.
+ * What a format is: how the elements of one array are stored. Format NAME is a header of conversions and a line of
+ * formats.h; from these both backends make what they need.
+ *
+ *   fopt_i_NAME                the type of a stored element, of 1, 2 or 4 bytes
+ *
+ * If an element stands for itself (any array, or parameters and gradients alone):
+ *   fopt_i_NAME_decode         the float that a stored element stands for
+ *   fopt_i_NAME_encode         a parameter, to the nearest, ties to even
+ *   fopt_i_NAME_encode_moment  for any array: a moment of some kind, element `element` of the tile that has the key
+ *
+ * If the elements of a tile share a scale (moments alone), which is stored as absmax, the tile's largest magnitude:
+ *   fopt_i_NAME_maps           what the conversions look up, of a multiple of 4 bytes: on CUDA it is in shared memory
+ *   fopt_i_NAME_literals       its one value
+ *   fopt_i_NAME_scale          what elements are multiplied by to be encoded
+ *   fopt_i_NAME_encode_scaled  x, of which x times the scale is from -1 to 1 but for a rounding: fopt_i_NAME_encode_moment
+ *                              with maps and scale before it
+ *   fopt_i_NAME_decode_scaled  the float that a stored element of a kind stands for, beside its absmax
+ * Such a format owes that a positive second moment, or maximum of these, never becomes zero, where the step would divide
+ * by eps; that a tile of zeros comes back as zeros; that no magnitude comes back larger than absmax. What is not finite
+ * does not reach it: see fopt_i_contain() in rules/element.h.
  */
 #ifndef FOPT_I_FORMAT_H
 #define FOPT_I_FORMAT_H
@@ -14,27 +26,10 @@
 #include "../random.h"
 #include "fusedopt.h"
 
-#if defined(__GNUC__) || defined(__CUDACC__)
-#define FOPT_I_RESTRICT __restrict__
-#else
-#define FOPT_I_RESTRICT
-#endif
-
-/* One moment of one tile. */
-typedef struct fopt_i_moments {
-    void *data;    /* its first element */
-    float *absmax; /* FOPT_Q8: its scale */
-    fopt_state_kind kind;
-    uint64_t tile_key;
-} fopt_i_moments;
-
-/* A tile's elements from and to floats. All NULL: the array holds floats, to be used in place. load and store are for
- * parameters and gradients, the others for moments; NULL where the format does not have them. */
-typedef struct fopt_i_format_loops {
-    void (*load)(const void *tile, size_t count, float *FOPT_I_RESTRICT out);
-    void (*store)(void *tile, size_t count, const float *FOPT_I_RESTRICT in);
-    void (*load_moments)(const fopt_i_moments *from, size_t count, float *FOPT_I_RESTRICT out);
-    void (*store_moments)(const fopt_i_moments *to, size_t count, const float *FOPT_I_RESTRICT in);
-} fopt_i_format_loops;
+/* Whether moments of a kind may be negative. */
+FOPT_FN bool fopt_i_has_sign(fopt_state_kind kind)
+{
+    return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;
+}
 
 #endif

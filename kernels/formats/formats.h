@@ -1,4 +1,4 @@
-/* THE lists of formats. Everything that must know all of them is generated from these. */
+/* THE list of formats. Everything that must know all of them is generated from it. */
 #ifndef FOPT_I_FORMATS_H
 #define FOPT_I_FORMATS_H
 
@@ -7,26 +7,43 @@
 #include "f32.h"
 #include "q8.h"
 
-/* All: enumerator, name, and the bytes that a tile takes besides its elements. */
-#define FOPT_I_FORMATS(X)                                                                                              \
-    X(FOPT_F32, f32, 0)                                                                                                \
-    X(FOPT_BF16, bf16, 0)                                                                                              \
-    X(FOPT_F16, f16, 0)                                                                                                \
-    X(FOPT_Q8, q8, sizeof(float))
+/* Enumerator and name, given to one of three macros by what a format may store: any array; parameters and gradients;
+ * or moments, quantized: by whole tiles, whose elements share a scale. A group with a quantized moment has a loop of its
+ * own: see fopt_i_contain() in rules/element.h. */
+#define FOPT_I_FORMAT_LIST(ANY, PARAMS, QUANTIZED)                                                                     \
+    ANY(FOPT_F32, f32)                                                                                                 \
+    ANY(FOPT_BF16, bf16)                                                                                               \
+    PARAMS(FOPT_F16, f16)                                                                                              \
+    QUANTIZED(FOPT_Q8, q8)
 
-/* Formats that may store parameters and gradients. */
-#define FOPT_I_ARRAY_FORMATS(X)                                                                                        \
-    X(FOPT_F32, f32)                                                                                                   \
-    X(FOPT_BF16, bf16)                                                                                                 \
-    X(FOPT_F16, f16)
+#define FOPT_I_NOTHING(format, name)
+#define FOPT_I_FORMATS(X)           FOPT_I_FORMAT_LIST(X, X, X)
+#define FOPT_I_ARRAY_FORMATS(X)     FOPT_I_FORMAT_LIST(X, X, FOPT_I_NOTHING)              /* parameters and gradients */
+#define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
+#define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* Formats that may store moments, element by element. */
-#define FOPT_I_MOMENT_FORMATS(X)                                                                                       \
-    X(FOPT_F32, f32)                                                                                                   \
-    X(FOPT_BF16, bf16)
+/* 0 if there is no such format. */
+FOPT_FN size_t fopt_i_element_bytes(unsigned format)
+{
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        return sizeof(fopt_i_##name);
+        FOPT_I_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return 0;
+}
 
-/* Formats that quantize moments: by whole tiles, whose elements share a scale. A group with such a moment has a loop of
- * its own: see fopt_i_contain() in rules/element.h. */
-#define FOPT_I_QUANTIZED_FORMATS(X) X(FOPT_Q8, q8)
+FOPT_FN bool fopt_i_is_quantized(unsigned format)
+{
+    switch (format) {
+#define FOPT_I_CASE(format, name) case format:
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+        return true;
+    }
+    return false;
+}
 
 #endif

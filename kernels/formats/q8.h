@@ -13,34 +13,23 @@
 #define FOPT_I_Q8_H
 
 #include "format.h"
+#include "q8_tables.h"
 
 typedef uint8_t fopt_i_q8;
 
-/* Magnitudes are numbered from 0, the zero, upwards: to 128 with a sign and to 255 without. next[i] is the least float
- * that is nearer to magnitude i + 1 than to magnitude i, or as near and the code of i is odd. */
-typedef struct fopt_i_q8_map {
-    float value[256]; /* by code */
-    float next[256];
-} fopt_i_q8_map;
-
-typedef struct fopt_i_q8_maps {
-    fopt_i_q8_map with_sign, without_sign;
-} fopt_i_q8_maps;
-
 enum { FOPT_I_Q8_ZERO = 127 }; /* the code of zero in the map with a sign; in the other it is 0 */
 
-FOPT_FN bool fopt_i_q8_has_sign(fopt_state_kind kind)
+FOPT_FN const fopt_i_q8_map *fopt_i_q8_map_of(const fopt_i_q8_maps *maps, fopt_state_kind kind)
 {
-    return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;
+    return fopt_i_has_sign(kind) ? &maps->with_sign : &maps->without_sign;
 }
 
-FOPT_FN float fopt_i_q8_decode(const fopt_i_q8_map *map, fopt_i_q8 code, float absmax)
+FOPT_FN float fopt_i_q8_decode_scaled(const fopt_i_q8_maps *maps, fopt_i_q8 code, float absmax, fopt_state_kind kind)
 {
-    return map->value[code] * absmax;
+    return fopt_i_q8_map_of(maps, kind)->value[code] * absmax;
 }
 
-/* What elements are multiplied by before they are encoded. A tile of zeros, or of what is as good as that, takes the
- * code of zero everywhere; 1 / absmax might be infinite. */
+/* A tile of zeros, or of what is as good as that, takes the code of zero everywhere: 1 / absmax might be infinite. */
 FOPT_FN float fopt_i_q8_scale(float absmax)
 {
     return absmax >= FLT_MIN ? 1.0f / absmax : 0.0f;
@@ -87,6 +76,14 @@ FOPT_FN uint32_t fopt_i_q8_encode(const fopt_i_q8_map *map, bool has_sign, float
     const float y = fabsf(x) * scale;
     const uint32_t guess = fopt_i_q8_guess(has_sign, y);
     return fopt_i_q8_code(has_sign, guess, map->next[guess], x, y);
+}
+
+FOPT_FN fopt_i_q8 fopt_i_q8_encode_scaled(const fopt_i_q8_maps *maps, float scale, float x, fopt_state_kind kind,
+                                          uint64_t tile_key, uint32_t element)
+{
+    (void)tile_key;
+    (void)element;
+    return (fopt_i_q8)fopt_i_q8_encode(fopt_i_q8_map_of(maps, kind), fopt_i_has_sign(kind), x, scale);
 }
 
 #endif

@@ -8,16 +8,21 @@
 #ifndef FOPT_I_Q8_TABLES_H
 #define FOPT_I_Q8_TABLES_H
 
-#include "q8.h"
+#include "../arithmetic.h"
 
-#ifdef __CUDACC__
-#define FOPT_I_DEVICE_DATA static __device__ const
-#else
-#define FOPT_I_DEVICE_DATA static const
-#endif
+/* Magnitudes are numbered from 0, the zero, upwards: to 128 with a sign and to 255 without. next[i] is the least float
+ * that is nearer to magnitude i + 1 than to magnitude i, or as near and the code of i is odd. */
+typedef struct fopt_i_q8_map {
+    float value[256]; /* by code */
+    float next[256];
+} fopt_i_q8_map;
+
+typedef struct fopt_i_q8_maps {
+    fopt_i_q8_map with_sign, without_sign;
+} fopt_i_q8_maps;
 
 /* clang-format off */
-FOPT_I_DEVICE_DATA fopt_i_q8_maps fopt_i_q8_literals = {
+FOPT_I_LITERALS fopt_i_q8_maps fopt_i_q8_literals = {
     .with_sign = {
         .value = {
             -0x1.fc6666p-1F, -0x1.f53334p-1F, -0x1.eep-1F, -0x1.e6ccccp-1F, -0x1.df999ap-1F, -0x1.d86666p-1F,

@@ -70,4 +70,31 @@ FOPT_FN void fopt_i_coefficients(const fopt_i_inputs *in, fopt_i_coef *coef)
     }
 }
 
+/* The update of one element. `arithmetic` and `kinds` are constants wherever this is inlined. */
+FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsigned kinds, const fopt_i_coef *coef,
+                                             fopt_i_element e, float gradient)
+{
+    switch (arithmetic) {
+#define FOPT_I_CASE(name)                                                                                              \
+    case fopt_i_arithmetic_##name:                                                                                     \
+        return fopt_i_##name##_element(kinds, coef->name, e, gradient);
+        FOPT_I_ARITHMETICS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return e;
+}
+
+/* Turns off the options that most often are; 0 if none was on. */
+FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef)
+{
+    switch (arithmetic) {
+#define FOPT_I_CASE(name)                                                                                              \
+    case fopt_i_arithmetic_##name:                                                                                     \
+        return fopt_i_##name##_simplify(&coef->name);
+        FOPT_I_ARITHMETICS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return 0;
+}
+
 #endif

@@ -19,7 +19,7 @@ struct q8_rows {
     float value[256][2][32];
 };
 struct q8_tables {
-    fopt_i_q8_maps maps; /* for tiles that go the general way */
+    fopt_i_maps maps; /* for tiles that go the general way */
     uint32_t bins[2][BINS];
 };
 
@@ -53,8 +53,7 @@ template <unsigned warps> __device__ __forceinline__ q8_shared share_tables(cons
     q8_tables *const tables = (q8_tables *)dynamic_shared;
     const uint32_t rows = rows_address();
     float *const value = (float *)(dynamic_shared + (rows - shared_address(dynamic_shared)));
-    for (uint32_t i = threadIdx.x; i < sizeof tables->maps / sizeof(float); i += warps * 32)
-        ((float *)&tables->maps)[i] = ((const float *)&fopt_i_q8_literals)[i];
+    fopt_i_share(tables->maps.q8, fopt_i_q8_literals);
     for (uint32_t i = threadIdx.x; i < 2 * BINS; i += warps * 32)
         ((uint32_t *)tables->bins)[i] = bins[i];
     for (uint32_t i = threadIdx.x; i < sizeof(q8_rows) / sizeof(float); i += warps * 32) {

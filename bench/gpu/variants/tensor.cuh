@@ -87,7 +87,7 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
 /* Steps any tile, `own` of its tensor, by a whole warp, which may have fetched it in vain. */
 template <class Loop>
 __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, uint32_t index, uint32_t own,
-                                             const fopt_i_q8_maps *maps, uint32_t lane)
+                                             const fopt_i_maps *maps, uint32_t lane)
 {
     const fopt_i_record *record = &tables.records[index];
     if (!record->grad)

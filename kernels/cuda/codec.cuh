@@ -1,0 +1,355 @@
+/*
+ * A tile's elements from and to floats, in every format, by one warp: 32 lanes of eight elements. All arrays are fetched,
+ * as raw words, before any is decoded, so that the memory latencies of a tile overlap. Formats are chosen by switches
+ * that are uniform, since an array has one.
+ */
+#ifndef FOPT_I_CODEC_CUH
+#define FOPT_I_CODEC_CUH
+
+#include "../formats/formats.h"
+#include "../record.h"
+#include <cuda_runtime.h>
+
+#define FOPT_I_WARP 32
+#define FOPT_I_EACH (FOPT_I_TILE / FOPT_I_WARP) /* elements a lane */
+
+#define FOPT_I_ROW(format, name)                                                                                       \
+    static_assert(sizeof(fopt_i_##name) == 1 || sizeof(fopt_i_##name) == 2 || sizeof(fopt_i_##name) == 4,              \
+                  "a lane fetches 8, 16 or 32 bytes of " #name);
+FOPT_I_FORMATS(FOPT_I_ROW)
+#undef FOPT_I_ROW
+
+/* Whether elements of a format have so many bytes. `quantized`: whether it is a quantized one. Asked of a set, of which
+ * the compiler makes a comparison, or nothing: a switch would take registers. */
+template <bool quantized, size_t bytes> __device__ __forceinline__ bool fopt_i_has_bytes(unsigned format)
+{
+#define FOPT_I_ALL(format, name)    | 1u << format
+#define FOPT_I_MEMBER(format, name) | (unsigned)(sizeof(fopt_i_##name) == bytes) << format
+    constexpr unsigned all = quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_ALL) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_ALL);
+    constexpr unsigned members =
+        quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_MEMBER) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_MEMBER);
+#undef FOPT_I_ALL
+#undef FOPT_I_MEMBER
+    return members == all || members >> format & 1u;
+}
+
+template <bool quantized> __device__ __forceinline__ void *fopt_i_at_tile(void *array, unsigned format, uint64_t tile)
+{
+    const unsigned bytes = fopt_i_has_bytes<quantized, 4>(format) ? 4 : fopt_i_has_bytes<quantized, 1>(format) ? 1 : 2;
+    return (char *)array + tile * (FOPT_I_TILE * bytes);
+}
+
+/* ---- raw words: up to 16 bytes an access ---------------------------------------------------------------------- */
+
+/* A lane's elements as they are stored. Narrow ones fill the first words. */
+struct fopt_i_raw {
+    uint32_t word[FOPT_I_EACH];
+};
+
+/* Where a lane's elements are: two runs of four, counted from the beginning of the tile. With f32 alone, the runs of
+ * neighbouring lanes touch, so that each access of a warp covers 512 consecutive bytes; as soon as an array has narrower
+ * elements, a lane takes eight together. */
+struct fopt_i_place {
+    uint32_t run[2];
+
+    __device__ __forceinline__ uint32_t element(uint32_t i) const
+    {
+        return run[i / 4] + i % 4;
+    }
+};
+
+__device__ __forceinline__ fopt_i_place fopt_i_place_of(bool all_f32, uint32_t lane)
+{
+    fopt_i_place place;
+    place.run[0] = all_f32 ? 4 * lane : FOPT_I_EACH * lane;
+    place.run[1] = all_f32 ? 4 * lane + FOPT_I_TILE / 2 : FOPT_I_EACH * lane + 4;
+    return place;
+}
+
+/* The beginning of a run, in an array that begins at the tile. A pointer from a table is generic to the compiler; said
+ * to be global, its accesses need no look at what kind of address it is. */
+template <typename Words> __device__ __forceinline__ Words *fopt_i_run(void *array, size_t element_bytes, uint32_t run)
+{
+    __builtin_assume(__isGlobal(array));
+    return (Words *)((char *)array + run * element_bytes);
+}
+
+template <bool quantized>
+__device__ __forceinline__ fopt_i_raw fopt_i_fetch(void *array, unsigned format, fopt_i_place place)
+{
+    fopt_i_raw raw = {{0}};
+    if (fopt_i_has_bytes<quantized, 1>(format)) {
+        const uint2 v = *fopt_i_run<uint2>(array, 1, place.run[0]);
+        raw.word[0] = v.x, raw.word[1] = v.y;
+        return raw;
+    }
+    const bool wide = fopt_i_has_bytes<quantized, 4>(format);
+    uint4 v = *fopt_i_run<uint4>(array, wide ? 4 : 2, place.run[0]);
+    raw.word[0] = v.x, raw.word[1] = v.y, raw.word[2] = v.z, raw.word[3] = v.w;
+    if (wide) {
+        v = *fopt_i_run<uint4>(array, 4, place.run[1]);
+        raw.word[4] = v.x, raw.word[5] = v.y, raw.word[6] = v.z, raw.word[7] = v.w;
+    }
+    return raw;
+}
+
+template <bool quantized>
+__device__ __forceinline__ void fopt_i_put(void *array, unsigned format, fopt_i_place place, fopt_i_raw raw)
+{
+    if (fopt_i_has_bytes<quantized, 1>(format)) {
+        *fopt_i_run<uint2>(array, 1, place.run[0]) = make_uint2(raw.word[0], raw.word[1]);
+        return;
+    }
+    const bool wide = fopt_i_has_bytes<quantized, 4>(format);
+    *fopt_i_run<uint4>(array, wide ? 4 : 2, place.run[0]) =
+        make_uint4(raw.word[0], raw.word[1], raw.word[2], raw.word[3]);
+    if (wide)
+        *fopt_i_run<uint4>(array, 4, place.run[1]) = make_uint4(raw.word[4], raw.word[5], raw.word[6], raw.word[7]);
+}
+
+/* Element i of a lane: a word, or a part of one. */
+template <typename Stored> __device__ __forceinline__ Stored fopt_i_element_of(const fopt_i_raw &raw, uint32_t i)
+{
+    const uint32_t in_word = 4 / sizeof(Stored);
+    const uint32_t bits = raw.word[i / in_word] >> 8 * sizeof(Stored) * (i % in_word);
+    Stored stored;
+    memcpy(&stored, &bits, sizeof stored);
+    return stored;
+}
+
+/* The word must have been zero. */
+template <typename Stored>
+__device__ __forceinline__ void fopt_i_set_element(fopt_i_raw &raw, uint32_t i, Stored stored)
+{
+    const uint32_t in_word = 4 / sizeof(Stored);
+    uint32_t bits = 0;
+    memcpy(&bits, &stored, sizeof stored);
+    raw.word[i / in_word] |= bits << 8 * sizeof(Stored) * (i % in_word);
+}
+
+/* ---- elements that stand for themselves ----------------------------------------------------------------------- */
+
+template <typename Stored, float (*decode)(Stored)>
+__device__ __forceinline__ void fopt_i_decode_as(const fopt_i_raw &raw, float *x)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        x[i] = decode(fopt_i_element_of<Stored>(raw, i));
+}
+
+template <typename Stored, Stored (*encode)(float)>
+__device__ __forceinline__ void fopt_i_encode_as(const float *x, fopt_i_raw &raw)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        fopt_i_set_element(raw, i, encode(x[i]));
+}
+
+template <typename Stored, Stored (*encode)(float, fopt_state_kind, uint64_t, uint32_t)>
+__device__ __forceinline__ void fopt_i_encode_moment_as(const float *x, fopt_state_kind kind, uint64_t tile_key,
+                                                        fopt_i_place place, fopt_i_raw &raw)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        fopt_i_set_element(raw, i, encode(x[i], kind, tile_key, place.element(i)));
+}
+
+__device__ __forceinline__ void fopt_i_decode(const fopt_i_raw &raw, unsigned format, float *x)
+{
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        fopt_i_decode_as<fopt_i_##name, fopt_i_##name##_decode>(raw, x);                                               \
+        break;
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+__device__ __forceinline__ fopt_i_raw fopt_i_encode(const float *x, unsigned format)
+{
+    fopt_i_raw raw = {{0}};
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        fopt_i_encode_as<fopt_i_##name, fopt_i_##name##_encode>(x, raw);                                               \
+        break;
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return raw;
+}
+
+__device__ __forceinline__ fopt_i_raw fopt_i_encode_moment(const float *x, unsigned format, fopt_state_kind kind,
+                                                           uint64_t tile_key, fopt_i_place place)
+{
+    fopt_i_raw raw = {{0}};
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        fopt_i_encode_moment_as<fopt_i_##name, fopt_i_##name##_encode_moment>(x, kind, tile_key, place, raw);          \
+        break;
+        FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return raw;
+}
+
+/* One element of an array that begins at the tile. */
+__device__ __forceinline__ float fopt_i_load_one(const void *array, unsigned format, uint32_t element)
+{
+    __builtin_assume(__isGlobal(array));
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        return fopt_i_##name##_decode(((const fopt_i_##name *)array)[element]);
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return 0.0f;
+}
+
+__device__ __forceinline__ void fopt_i_store_one(void *array, unsigned format, uint32_t element, float x)
+{
+    __builtin_assume(__isGlobal(array));
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode(x);                                                 \
+        break;
+        FOPT_I_ARRAY_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+__device__ __forceinline__ void fopt_i_store_one_moment(void *array, unsigned format, uint32_t element, float x,
+                                                        fopt_state_kind kind, uint64_t tile_key)
+{
+    __builtin_assume(__isGlobal(array));
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode_moment(x, kind, tile_key, element);                 \
+        break;
+        FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+/* ---- elements that share a scale ------------------------------------------------------------------------------- */
+
+/* All that quantized formats look up. */
+struct fopt_i_maps {
+#define FOPT_I_MEMBER(format, name) fopt_i_##name##_maps name;
+    FOPT_I_QUANTIZED_FORMATS(FOPT_I_MEMBER)
+#undef FOPT_I_MEMBER
+};
+
+template <typename Maps> __device__ __forceinline__ void fopt_i_share(Maps &shared, const Maps &literals)
+{
+    static_assert(sizeof(Maps) % sizeof(float) == 0, "copied as floats");
+    for (uint32_t i = threadIdx.x; i < sizeof(Maps) / sizeof(float); i += blockDim.x)
+        ((float *)&shared)[i] = ((const float *)&literals)[i];
+}
+
+/* In shared memory, where looking up costs least, for all tiles that a block of threads takes. */
+__device__ __forceinline__ const fopt_i_maps *fopt_i_share_maps()
+{
+    __shared__ fopt_i_maps maps;
+#define FOPT_I_SHARE(format, name) fopt_i_share(maps.name, fopt_i_##name##_literals);
+    FOPT_I_QUANTIZED_FORMATS(FOPT_I_SHARE)
+#undef FOPT_I_SHARE
+    __syncthreads();
+    return &maps;
+}
+
+__device__ __forceinline__ void fopt_i_decode_scaled(const fopt_i_maps *maps, const fopt_i_raw &raw, unsigned format,
+                                                     float absmax, fopt_state_kind kind, float *x)
+{
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) x[i] =                                            \
+            fopt_i_##name##_decode_scaled(&maps->name, fopt_i_element_of<fopt_i_##name>(raw, i), absmax, kind);        \
+        break;
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+__device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const fopt_i_maps *maps, const float *x, unsigned format,
+                                                           float absmax, fopt_state_kind kind, uint64_t tile_key,
+                                                           fopt_i_place place)
+{
+    fopt_i_raw raw = {{0}};
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format: {                                                                                                     \
+        const float scale = fopt_i_##name##_scale(absmax);                                                             \
+        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) fopt_i_set_element(                               \
+            raw, i, fopt_i_##name##_encode_scaled(&maps->name, scale, x[i], kind, tile_key, place.element(i)));        \
+        break;                                                                                                         \
+    }
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return raw;
+}
+
+__device__ __forceinline__ float fopt_i_load_one_scaled(const fopt_i_maps *maps, const void *array, unsigned format,
+                                                        uint32_t element, float absmax, fopt_state_kind kind)
+{
+    __builtin_assume(__isGlobal(array));
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        return fopt_i_##name##_decode_scaled(&maps->name, ((const fopt_i_##name *)array)[element], absmax, kind);
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return 0.0f;
+}
+
+__device__ __forceinline__ void fopt_i_store_one_scaled(const fopt_i_maps *maps, void *array, unsigned format,
+                                                        uint32_t element, float x, float absmax, fopt_state_kind kind,
+                                                        uint64_t tile_key)
+{
+    __builtin_assume(__isGlobal(array));
+    switch (format) {
+#define FOPT_I_CASE(format, name)                                                                                      \
+    case format:                                                                                                       \
+        ((fopt_i_##name *)array)[element] =                                                                            \
+            fopt_i_##name##_encode_scaled(&maps->name, fopt_i_##name##_scale(absmax), x, kind, tile_key, element);     \
+        break;
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+}
+
+/* The largest magnitude, in bits: those of finite magnitudes are ordered as they are. */
+__device__ __forceinline__ uint32_t fopt_i_larger(uint32_t most, float x)
+{
+    const uint32_t magnitude = fopt_i_bits(x) & 0x7fffffffu;
+    return magnitude > most ? magnitude : most;
+}
+
+__device__ __forceinline__ uint32_t fopt_i_lane_max(const float *x)
+{
+    uint32_t most = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
+        most = fopt_i_larger(most, x[i]);
+    return most;
+}
+
+__device__ __forceinline__ float fopt_i_warp_max(uint32_t most)
+{
+#pragma unroll
+    for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2) {
+        const uint32_t other = __shfl_xor_sync(0xffffffffu, most, distance);
+        most = other > most ? other : most;
+    }
+    return fopt_i_float(most);
+}
+
+#endif
