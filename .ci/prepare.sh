@@ -1,4 +1,4 @@
-# Sourced by bench/run, tests/run, .ci/run and bench/results/measure from the top of the project.
+# Sourced from the top of the project by all scripts that build it: bench/run, tests/run, .ci/run and others.
 # prepare PACKAGE...: installs those of these Debian packages that are missing, where that may be done without asking
 # (root, or sudo without a password). Where it cannot be, it says what is missing, and goes on: most of them are
 # optional, and CMake says what is left out without them. Fails only where nothing can be built at all.

@@ -136,7 +136,7 @@ def _find_library():
     given = os.environ.get("FUSEDOPT_LIBRARY")
     if given:
         return given
-    build = pathlib.Path(__file__).resolve().parents[2] / "build"
+    build = pathlib.Path(__file__).resolve().parents[1] / "build"
     for preset in ("release", "library", "cpu-only"):
         built = build / preset / "libfusedopt.so"
         if built.exists():

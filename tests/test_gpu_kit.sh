@@ -28,8 +28,8 @@ check() { # TEXT COMMAND...
 # ---- a copy of the project, and what gather would bring along ----
 
 mkdir -p "$tree"/{bench,tests,.gpu/bin,.gpu/site} "$tools"
-cp -r "$project"/bench/{gpu,peers,results,prepare.sh} "$tree/bench"
-cp "$project/README.md" "$tree"
+cp -r "$project"/bench/{gpu,peers,results} "$tree/bench"
+cp -r "$project"/{.ci,python,README.md} "$tree"
 echo 123456789abc >"$tree/.gpu/commit"
 ln -s "$tournament" "$tree/.gpu/bin/fusedopt_tournament"
 ln -s "$device_test" "$tree/.gpu/bin/test_device_rehearsed_gpu"

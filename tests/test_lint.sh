@@ -4,7 +4,7 @@
 set -u
 project=$1 build=$2 failed=0
 cd "$project" || exit 1
-mapfile -t sources < <(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | grep -v '^bench/digits.h$')
+mapfile -t sources < <(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | grep -v '^bench/train/digits.h$')
 
 run() { # number, tool, text, command
     if ! command -v "$2" >/dev/null; then

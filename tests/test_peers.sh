@@ -15,7 +15,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 fi
 dir=$(mktemp -d) || exit 2
 trap 'rm -rf "$dir"' EXIT
-export FUSEDOPT_LIBRARY=$shared PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$project/bench/peers
+export FUSEDOPT_LIBRARY=$shared PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$project/bench/peers:$project/python
 cd "$dir" || exit 2
 count=0
 failed=0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/prepare.sh on machines that lack things: which packages it installs, when it goes on without them, and when not.
+# .ci/prepare.sh on machines that lack things: which packages it installs, when it goes on without them, and when not.
 # Argument: the project's folder. Prints TAP.
 set -u
 project=$1
@@ -50,7 +50,7 @@ machine() {
 
 # prepares PACKAGE...: its exit status, with what it says in the log.
 prepares() {
-    PATH=$dir/bin "$bash" -euo pipefail -c '. "$0"; prepare "$@"' "$project/bench/prepare.sh" "$@" >"$dir/log" 2>&1
+    PATH=$dir/bin "$bash" -euo pipefail -c '. "$0"; prepare "$@"' "$project/.ci/prepare.sh" "$@" >"$dir/log" 2>&1
 }
 
 machine 0

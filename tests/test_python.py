@@ -1,4 +1,4 @@
-"""Tests of bench/peers/fusedopt.py, in TAP. Arguments: the project's folder, the shared library.
+"""Tests of python/fusedopt.py, in TAP. Arguments: the project's folder, the shared library.
 
 What needs nothing but Python always runs; what needs NumPy or PyTorch is skipped where there is none.
 """
@@ -18,7 +18,7 @@ import traceback
 project = pathlib.Path(sys.argv[1])
 os.environ["FUSEDOPT_LIBRARY"] = sys.argv[2]
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(project / "bench" / "peers"))
+sys.path.insert(0, str(project / "python"))
 import fusedopt
 
 try:
@@ -233,7 +233,7 @@ def numpy_arrays():
 
 
 def digits():
-    rows = re.findall(r'^    "(\d)([A-Q]{64})"', (project / "bench" / "digits.h").read_text(), re.MULTILINE)
+    rows = re.findall(r'^    "(\d)([A-Q]{64})"', (project / "bench" / "train" / "digits.h").read_text(), re.MULTILINE)
     assert len(rows) == 1797
     pixels = torch.tensor([[(ord(c) - ord("A")) / 16 for c in pixels] for _, pixels in rows])
     return pixels, torch.tensor([int(label) for label, _ in rows])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/peers/fusedopt.py, under the first python3 that has PyTorch, or NumPy, or is there. The environment variable
+# python/fusedopt.py, under the first python3 that has PyTorch, or NumPy, or is there. The environment variable
 # PYTHON names another one.
 # Arguments: the project's folder, the shared library.
 set -u

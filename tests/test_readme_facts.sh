@@ -31,7 +31,7 @@ links() {
     done
 }
 files() {
-    grep -oE '\b(bench|tests|host|include|kernels)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' $readme | while read -r path; do
+    grep -oE '\b(bench|tests|host|include|kernels|python)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' $readme | while read -r path; do
         [ -e "$path" ] || echo "$path"
     done
 }

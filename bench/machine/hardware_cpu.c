@@ -1,6 +1,6 @@
-#include "memory.h"
-#include "parallel.h"
-#include "stopwatch.h"
+#include "machine/hardware.h"
+#include "machine/parallel.h"
+#include "program/stopwatch.h"
 
 #include <inttypes.h>
 #include <stdint.h>
@@ -79,7 +79,7 @@ static bool copy_bytes(void *to, const void *from, size_t bytes)
 
 /* ---- time ---------------------------------------------------------------------------------------------------- */
 
-static bool time_work(bool (*work)(void *context), void *context, memory_timing *timing)
+static bool time_work(bool (*work)(void *context), void *context, hardware_timing *timing)
 {
     const double start = stopwatch();
     const bool good = work(context);
@@ -98,11 +98,11 @@ static int launches(bool (*work)(void *context), void *context)
 
 static void copy_range(const void *context, size_t begin, size_t end)
 {
-    const memory_roof *roof = context;
+    const hardware_roof *roof = context;
     memcpy(roof->a + begin, roof->b + begin, (end - begin) * sizeof(float));
 }
 
-static bool copy(const memory_roof *roof)
+static bool copy(const hardware_roof *roof)
 {
     parallel_ranges(copy_range, roof, roof->count);
     return true;
@@ -110,14 +110,14 @@ static bool copy(const memory_roof *roof)
 
 FOR_EACH_ISA static void stream_range(const void *context, size_t begin, size_t end)
 {
-    const memory_roof *roof = context;
+    const hardware_roof *roof = context;
     float *restrict a = roof->a;
     const float *restrict b = roof->b;
     for (size_t i = begin; i < end; ++i)
         a[i] = a[i] * 0.5f + b[i];
 }
 
-static bool stream(const memory_roof *roof)
+static bool stream(const hardware_roof *roof)
 {
     parallel_ranges(stream_range, roof, roof->count);
     return true;
@@ -148,7 +148,7 @@ static void evict(void *array, size_t bytes)
     parallel_ranges(read_range, &array, bytes / LINE);
 }
 
-const memory_operations memory_cpu = {
+const hardware_operations hardware_cpu = {
     .open = open_cpu,
     .driver = driver,
     .queue = queue,

@@ -1,7 +1,7 @@
 /* Memory, the clock and the roofs on CUDA. */
-#include "memory.h"
-#include "options.h"
-#include "stopwatch.h"
+#include "machine/hardware.h"
+#include "program/options.h"
+#include "program/stopwatch.h"
 
 #include <cstdio>
 #include <cuda_runtime.h>
@@ -84,9 +84,9 @@ static bool read(void *to, const void *from, size_t bytes)
 
 /* ---- time ---------------------------------------------------------------------------------------------------- */
 
-/* The device is still at what came before when the work is enqueued (memory_evict() sees to that), so that the time
+/* The device is still at what came before when the work is enqueued (hardware_evict() sees to that), so that the time
  * between the events is that of the work alone, unless the host cannot keep up. */
-static bool time_work(bool (*work)(void *context), void *context, memory_timing *timing)
+static bool time_work(bool (*work)(void *context), void *context, hardware_timing *timing)
 {
     float milliseconds = 0;
     if (!good(cudaEventRecord(start, queue)))
@@ -119,7 +119,7 @@ static int launches(bool (*work)(void *context), void *context)
 
 /* ---- roofs --------------------------------------------------------------------------------------------------- */
 
-static bool copy(const memory_roof *roof)
+static bool copy(const hardware_roof *roof)
 {
     return good(cudaMemcpyAsync(roof->a, roof->b, roof->count * sizeof(float), cudaMemcpyDeviceToDevice, queue));
 }
@@ -145,7 +145,7 @@ static bool scale_add_arrays(float *a, const float *b, size_t count)
     return count == 0 || good(cudaLaunchKernelEx(&config, scale_add, a, b, count));
 }
 
-static bool stream(const memory_roof *roof)
+static bool stream(const hardware_roof *roof)
 {
     return scale_add_arrays(roof->a, roof->b, roof->count);
 }
@@ -165,7 +165,7 @@ static void evict(void *array, size_t bytes)
     scale_add_arrays((float *)array, (const float *)array + half, half);
 }
 
-const memory_operations memory_cuda = {
+const hardware_operations hardware_cuda = {
     open_cuda, driver,    queue_of_library, allocate, release, available,   write,
     read,      time_work, launches,         copy,     stream,  cache_bytes, evict,
 };

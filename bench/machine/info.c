@@ -1,11 +1,11 @@
-#include "commands.h"
-#include "commit.h"
-#include "compiler.h"
 #include "fusedopt.h"
-#include "gemm.h"
-#include "json_file.h"
-#include "memory.h"
-#include "options.h"
+#include "machine/hardware.h"
+#include "program/commands.h"
+#include "program/commit.h"
+#include "program/compiler.h"
+#include "program/json_file.h"
+#include "program/options.h"
+#include "train/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ static void print_build(void)
 #ifdef FUSEDOPT_HAVE_CUDA
     printf("  CUDA              yes; %s\n"
            "  CUDA kernels for  " FUSEDOPT_CUDA_ARCHITECTURES "\n",
-           memory_driver((fopt_device){FOPT_CUDA, 0}));
+           hardware_driver((fopt_device){FOPT_CUDA, 0}));
 #else
     puts("  CUDA              no");
 #endif

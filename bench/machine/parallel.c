@@ -1,4 +1,4 @@
-#include "parallel.h"
+#include "machine/parallel.h"
 
 #ifdef _OPENMP
 #include <omp.h>

@@ -1,7 +1,7 @@
 # Writes the commit of these sources into a C file: cmake -D FILE=... [-D GIT=git] -P commit.cmake. A "-dirty" behind it
 # says that files differ from it. It is "unknown" wherever these sources are not for certain the ones that git speaks of:
 # without git or a repository, in a folder of another one, or where git refuses to look.
-get_filename_component(top "${CMAKE_CURRENT_LIST_DIR}/.." REALPATH)
+get_filename_component(top "${CMAKE_CURRENT_LIST_DIR}/../.." REALPATH)
 
 # Asks git. Sets `answer`, to "failed" if git did.
 macro(ask)
@@ -18,7 +18,7 @@ set(commit unknown)
 if(GIT)
   ask(rev-parse --is-inside-work-tree --show-prefix)
   if(answer STREQUAL "true\n\n") # the folder is the repository's own, not one inside it
-    ask(ls-files --error-unmatch bench/commit.cmake)
+    ask(ls-files --error-unmatch bench/program/commit.cmake)
     if(NOT answer STREQUAL "failed")
       ask(describe --always --dirty --abbrev=12 --exclude "*")
       if(answer MATCHES "^([0-9a-f]+(-dirty)?)\n$")

@@ -1,8 +1,8 @@
-#include "gnuplot.h"
+#include "program/gnuplot.h"
 
-#include "commit.h"
-#include "options.h"
-#include "whole_file.h"
+#include "program/commit.h"
+#include "program/options.h"
+#include "program/whole_file.h"
 
 #include <errno.h>
 #include <spawn.h>

@@ -1,7 +1,7 @@
-#include "json_file.h"
+#include "program/json_file.h"
 
-#include "options.h"
-#include "whole_file.h"
+#include "program/options.h"
+#include "program/whole_file.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* The program without jansson: --json is refused, so that no path of a JSON file ever reaches the writers. */
-#include "bench_report.h"
-#include "json_file.h"
-#include "report.h"
-#include "verify_report.h"
+#include "program/json_file.h"
+#include "time/bench_report.h"
+#include "train/train_report.h"
+#include "verify/verify_report.h"
 
 const bool json_there = false;
 
@@ -12,7 +12,7 @@ bool bench_json(const char *command, const char *path, fopt_device on, const ben
     return false;
 }
 
-bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+bool train_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
 {
     (void)command, (void)path, (void)runs, (void)run_count;
     return false;

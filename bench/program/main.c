@@ -1,6 +1,6 @@
-#include "commands.h"
 #include "fusedopt.h"
-#include "options.h"
+#include "program/commands.h"
+#include "program/options.h"
 
 #include <errno.h>
 #include <fcntl.h>

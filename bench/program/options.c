@@ -1,6 +1,6 @@
-#include "options.h"
+#include "program/options.h"
 
-#include "json_file.h"
+#include "program/json_file.h"
 
 #include <getopt.h>
 #include <math.h>

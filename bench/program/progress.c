@@ -1,6 +1,6 @@
-#include "progress.h"
+#include "program/progress.h"
 
-#include "stopwatch.h"
+#include "program/stopwatch.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
-#include "whole_file.h"
+#include "program/whole_file.h"
 
-#include "options.h"
+#include "program/options.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,13 +1,13 @@
-#include "bench_cases.h"
-#include "bench_report.h"
-#include "commands.h"
-#include "gnuplot.h"
-#include "json_file.h"
-#include "memory.h"
-#include "options.h"
-#include "progress.h"
-#include "stopwatch.h"
-#include "whole_file.h"
+#include "machine/hardware.h"
+#include "program/commands.h"
+#include "program/gnuplot.h"
+#include "program/json_file.h"
+#include "program/options.h"
+#include "program/progress.h"
+#include "program/stopwatch.h"
+#include "program/whole_file.h"
+#include "time/bench_cases.h"
+#include "time/bench_report.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -74,7 +74,7 @@ enum { SECONDS = 180, QUICK_SECONDS = 15 };
 static bool fits(fopt_device device, const measure_case *what)
 {
     const double gibibyte = 1 << 30;
-    const size_t needed = measure_bytes(device, what), available = memory_available(device);
+    const size_t needed = measure_bytes(device, what), available = hardware_available(device);
     if (available == 0 || needed < available)
         return true;
     printf("%-9s %s of %zu parameters: skipped: it takes %.1f GiB of memory, of which %.1f are free\n", what->rule,
@@ -160,7 +160,7 @@ int bench_command(int argc, char **argv)
     const int large = chosen.device.kind == FOPT_CPU ? 26 : 30, small = chosen.device.kind == FOPT_CPU ? 22 : 26;
     const size_t params = (size_t)1 << (chosen.quick ? small : large);
     const char *command = argv[0];
-    if (!memory_ready(command, chosen.device) ||
+    if (!hardware_ready(command, chosen.device) ||
         (chosen.json_path && !whole_file_writable(command, chosen.json_path)) ||
         (chosen.plot_path && (!gnuplot_there(command) || !whole_file_writable(command, chosen.plot_path))))
         return EXIT_FAILURE;

@@ -1,6 +1,6 @@
-#include "bench_cases.h"
+#include "time/bench_cases.h"
 
-#include "options.h"
+#include "program/options.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef BENCH_CASES_H
 #define BENCH_CASES_H
 
-#include "bench_report.h"
+#include "time/bench_report.h"
 
 #include <stdbool.h>
 #include <stddef.h>

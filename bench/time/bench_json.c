@@ -1,8 +1,8 @@
-#include "bench_report.h"
-#include "commit.h"
-#include "compiler.h"
-#include "json_file.h"
-#include "memory.h"
+#include "machine/hardware.h"
+#include "program/commit.h"
+#include "program/compiler.h"
+#include "program/json_file.h"
+#include "time/bench_report.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -32,7 +32,7 @@ static json_t *describe_versions(fopt_device device)
     const char *blas = "none";
 #endif
     return json_pack("{s:s, s:s, s:s}", "fusedopt", fopt_version_string(), "blas", blas, "driver",
-                     memory_driver(device));
+                     hardware_driver(device));
 }
 
 static json_t *describe_quartiles(quartiles q)

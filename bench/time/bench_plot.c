@@ -1,6 +1,6 @@
-#include "bench_report.h"
-#include "gnuplot.h"
-#include "options.h"
+#include "program/gnuplot.h"
+#include "program/options.h"
+#include "time/bench_report.h"
 
 #include <math.h>
 #include <stdio.h>

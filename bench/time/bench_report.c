@@ -1,4 +1,4 @@
-#include "bench_report.h"
+#include "time/bench_report.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
-#include "measure.h"
+#include "time/measure.h"
 
 #include <stdbool.h>
 #include <stddef.h>

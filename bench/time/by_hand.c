@@ -1,17 +1,17 @@
-#include "peers.h"
+#include "time/by_hand.h"
 
-#include "parallel.h"
+#include "machine/parallel.h"
 
 #include <math.h>
 #ifdef FUSEDOPT_HAVE_CBLAS
 #include <cblas.h>
 #endif
 
-static peers_job describe(const peers_model *model, size_t tensor)
+static by_hand_job describe(const by_hand_model *model, size_t tensor)
 {
     const fopt_group *g = &model->group;
     const double step = (double)model->step;
-    return (peers_job){
+    return (by_hand_job){
         .tensor = model->tensors[tensor],
         .queue = model->queue,
         .scratch = model->scratch,
@@ -31,7 +31,7 @@ static peers_job describe(const peers_model *model, size_t tensor)
 
 FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
 {
-    const peers_job j = *(const peers_job *)context;
+    const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param;
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i)
@@ -40,7 +40,7 @@ FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
 
 FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t end)
 {
-    const peers_job j = *(const peers_job *)context;
+    const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param, *restrict b = j.tensor.state[FOPT_MOMENTUM_BUFFER];
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i) {
@@ -51,7 +51,7 @@ FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t
 
 FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t end)
 {
-    const peers_job j = *(const peers_job *)context;
+    const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param, *restrict s = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
     for (size_t i = begin; i < end; ++i) {
@@ -63,7 +63,7 @@ FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t 
 /* Adam, and AdamW, whose decay is not zero. */
 FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end)
 {
-    const peers_job j = *(const peers_job *)context;
+    const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param, *restrict m = j.tensor.state[FOPT_FIRST_MOMENT];
     float *restrict v = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
@@ -106,13 +106,13 @@ FOR_EACH_ISA static void divide(const float *restrict x, const float *restrict y
 
 static void sgd_blas(const void *context, size_t begin, size_t end)
 {
-    const peers_job *j = context;
+    const by_hand_job *j = context;
     axpy(-j->lr, j->tensor.grad, j->tensor.param, begin, end);
 }
 
 static void momentum_blas(const void *context, size_t begin, size_t end)
 {
-    const peers_job *j = context;
+    const by_hand_job *j = context;
     float *b = j->tensor.state[FOPT_MOMENTUM_BUFFER];
     scale(j->momentum, b, begin, end);
     axpy(1, j->tensor.grad, b, begin, end);
@@ -121,7 +121,7 @@ static void momentum_blas(const void *context, size_t begin, size_t end)
 
 static void rmsprop_blas(const void *context, size_t begin, size_t end)
 {
-    const peers_job *j = context;
+    const by_hand_job *j = context;
     float *s = j->tensor.state[FOPT_SECOND_MOMENT];
     scale(j->alpha, s, begin, end);
     add_square(1 - j->alpha, j->tensor.grad, s, begin, end);
@@ -131,7 +131,7 @@ static void rmsprop_blas(const void *context, size_t begin, size_t end)
 
 static void adam_blas(const void *context, size_t begin, size_t end)
 {
-    const peers_job *j = context;
+    const by_hand_job *j = context;
     float *m = j->tensor.state[FOPT_FIRST_MOMENT], *v = j->tensor.state[FOPT_SECOND_MOMENT];
     scale(j->beta1, m, begin, end);
     axpy(1 - j->beta1, j->tensor.grad, m, begin, end);
@@ -153,10 +153,10 @@ static void adam_blas(const void *context, size_t begin, size_t end)
 static const struct recipe {
     fopt_rule rule;
     bool momentum;
-    peers_rule how;
+    by_hand_rule how;
 } recipes[] = {
-    {FOPT_SGD, false, PEERS_SGD},   {FOPT_SGD, true, PEERS_MOMENTUM}, {FOPT_RMSPROP, false, PEERS_RMSPROP},
-    {FOPT_ADAM, false, PEERS_ADAM}, {FOPT_ADAMW, false, PEERS_ADAM},
+    {FOPT_SGD, false, BY_HAND_SGD},   {FOPT_SGD, true, BY_HAND_MOMENTUM}, {FOPT_RMSPROP, false, BY_HAND_RMSPROP},
+    {FOPT_ADAM, false, BY_HAND_ADAM}, {FOPT_ADAMW, false, BY_HAND_ADAM},
 };
 
 /* On the CPU. */
@@ -171,7 +171,7 @@ static const struct recipe *find(const fopt_group *group)
     return NULL;
 }
 
-bool peers_know(const fopt_group *group)
+bool by_hand_knows(const fopt_group *group)
 {
     fopt_group defaults;
     fopt_group_init(&defaults, sizeof defaults, group->rule);
@@ -182,48 +182,48 @@ bool peers_know(const fopt_group *group)
            group->dampening == 0;
 }
 
-bool peers_have_blas(fopt_device device)
+bool by_hand_has_blas(fopt_device device)
 {
 #ifdef FUSEDOPT_HAVE_CUBLAS
     if (device.kind == FOPT_CUDA)
         return true;
 #endif
-    return device.kind == FOPT_CPU && chains[PEERS_SGD];
+    return device.kind == FOPT_CPU && chains[BY_HAND_SGD];
 }
 
-static bool step_tensor(const peers_model *model, peers_rule how, bool chain, const peers_job *job)
+static bool step_tensor(const by_hand_model *model, by_hand_rule how, bool chain, const by_hand_job *job)
 {
     if (model->device.kind == FOPT_CPU)
         parallel_ranges(chain ? chains[how] : loops[how], job, job->tensor.count);
 #ifdef FUSEDOPT_HAVE_CUDA
     else if (!chain)
-        return peers_cuda_loop(how, job);
+        return by_hand_cuda_loop(how, job);
 #endif
 #ifdef FUSEDOPT_HAVE_CUBLAS
     else
-        return peers_cuda_chain(how, job);
+        return by_hand_cuda_chain(how, job);
 #endif
     return true;
 }
 
-static bool step(peers_model *model, bool chain)
+static bool step(by_hand_model *model, bool chain)
 {
-    const peers_rule how = find(&model->group)->how;
+    const by_hand_rule how = find(&model->group)->how;
     bool good = true;
     model->step++;
     for (size_t i = 0; i < model->tensor_count && good; ++i) {
-        const peers_job job = describe(model, i);
+        const by_hand_job job = describe(model, i);
         good = step_tensor(model, how, chain, &job);
     }
     return good;
 }
 
-bool peers_loop(peers_model *model)
+bool by_hand_loop(by_hand_model *model)
 {
     return step(model, false);
 }
 
-bool peers_blas(peers_model *model)
+bool by_hand_blas(by_hand_model *model)
 {
 #ifdef FUSEDOPT_HAVE_CBLAS
     openblas_set_num_threads(1);

@@ -1,10 +1,10 @@
-#include "measure.h"
+#include "time/measure.h"
 
 #include "../tests/numbers.h"
-#include "memory.h"
-#include "options.h"
-#include "peers.h"
-#include "stopwatch.h"
+#include "machine/hardware.h"
+#include "program/options.h"
+#include "program/stopwatch.h"
+#include "time/by_hand.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,10 +17,10 @@ typedef struct subject {
     void *param, *grad;
     fopt_tensor *tensors;
     fopt_optimizer *optimizer, *flat; /* of the tensors, and of one of as many elements, if they are several */
-    peers_tensor *peer_tensors;       /* NULL: the peers do not know the case */
+    by_hand_tensor *by_hand_tensors;  /* NULL: loop and chain do not know the case */
     float *scratch;
-    peers_model loop, blas;
-    memory_roof roof;
+    by_hand_model loop, blas;
+    hardware_roof roof;
     void *others; /* to empty the caches with, where the arrays could stay in them */
     size_t others_bytes, total_bytes;
 } subject;
@@ -46,7 +46,8 @@ static bool fill(fopt_device device, fopt_format format, void *array, size_t cou
         numbers_set(format, block, i, numbers_ordinary(format, &random));
     bool good = true;
     for (size_t i = 0; i < count && good; i += BLOCK)
-        good = memory_write(device, (char *)array + i * bytes, block, (count - i < BLOCK ? count - i : BLOCK) * bytes);
+        good =
+            hardware_write(device, (char *)array + i * bytes, block, (count - i < BLOCK ? count - i : BLOCK) * bytes);
     free(block);
     return good;
 }
@@ -57,8 +58,8 @@ static bool allocate(subject *s)
     size_t elements = 0;
     for (size_t i = 0; i < what->shapes.tensors; ++i)
         elements += padded(what->shapes.counts[i]);
-    s->param = memory_new(s->device, elements * numbers_bytes(what->param), INDEX_PARAM);
-    s->grad = memory_new(s->device, elements * numbers_bytes(what->grad), INDEX_GRAD);
+    s->param = hardware_allocate(s->device, elements * numbers_bytes(what->param), INDEX_PARAM);
+    s->grad = hardware_allocate(s->device, elements * numbers_bytes(what->grad), INDEX_GRAD);
     s->tensors = what->shapes.tensors > 0 ? calloc(what->shapes.tensors, sizeof *s->tensors) : NULL;
     return s->param && s->grad && s->tensors && fill(s->device, what->param, s->param, elements) &&
            fill(s->device, what->grad, s->grad, elements);
@@ -91,36 +92,36 @@ static fopt_status create(subject *s)
     return status;
 }
 
-/* The peers work on the same arrays as the library, its state included. Returns false if memory is lacking. */
-static bool describe_peers(subject *s)
+/* Loop and chain work on the same arrays as the library, its state included. Returns false if memory is lacking. */
+static bool describe_by_hand(subject *s)
 {
     const measure_case *what = s->what;
     size_t largest = 0;
     for (size_t i = 0; i < what->shapes.tensors; ++i)
         largest = what->shapes.counts[i] > largest ? what->shapes.counts[i] : largest;
-    if (what->param != FOPT_F32 || what->grad != FOPT_F32 || !peers_know(&what->group) || largest == 0 ||
-        largest > PEERS_LARGEST)
+    if (what->param != FOPT_F32 || what->grad != FOPT_F32 || !by_hand_knows(&what->group) || largest == 0 ||
+        largest > BY_HAND_LARGEST)
         return true;
 
-    s->scratch = memory_new(s->device, largest * sizeof *s->scratch, INDEX_SCRATCH);
-    s->peer_tensors = calloc(what->shapes.tensors, sizeof *s->peer_tensors);
-    if (!s->scratch || !s->peer_tensors)
+    s->scratch = hardware_allocate(s->device, largest * sizeof *s->scratch, INDEX_SCRATCH);
+    s->by_hand_tensors = calloc(what->shapes.tensors, sizeof *s->by_hand_tensors);
+    if (!s->scratch || !s->by_hand_tensors)
         return false;
     for (size_t i = 0; i < what->shapes.tensors; ++i) {
         const fopt_tensor *tensor = &s->tensors[i];
-        s->peer_tensors[i] = (peers_tensor){.param = tensor->param, .grad = tensor->grad, .count = tensor->count};
+        s->by_hand_tensors[i] = (by_hand_tensor){.param = tensor->param, .grad = tensor->grad, .count = tensor->count};
         for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; ++kind) {
             fopt_array view = {.size = sizeof view};
             fopt_state(s->optimizer, i, kind, &view);
-            s->peer_tensors[i].state[kind] = view.data;
+            s->by_hand_tensors[i].state[kind] = view.data;
         }
     }
-    s->loop = s->blas = (peers_model){.device = s->device,
-                                      .queue = memory_queue(s->device),
-                                      .group = what->group,
-                                      .tensors = s->peer_tensors,
-                                      .tensor_count = what->shapes.tensors,
-                                      .scratch = s->scratch};
+    s->loop = s->blas = (by_hand_model){.device = s->device,
+                                        .queue = hardware_queue(s->device),
+                                        .group = what->group,
+                                        .tensors = s->by_hand_tensors,
+                                        .tensor_count = what->shapes.tensors,
+                                        .scratch = s->scratch};
     return true;
 }
 
@@ -128,18 +129,18 @@ static void close_subject(subject *s)
 {
     fopt_destroy(s->optimizer);
     fopt_destroy(s->flat);
-    memory_roof_free(&s->roof);
-    memory_free(s->device, s->others);
-    memory_free(s->device, s->param);
-    memory_free(s->device, s->grad);
-    memory_free(s->device, s->scratch);
+    hardware_roof_free(&s->roof);
+    hardware_release(s->device, s->others);
+    hardware_release(s->device, s->param);
+    hardware_release(s->device, s->grad);
+    hardware_release(s->device, s->scratch);
     free(s->tensors);
-    free(s->peer_tensors);
+    free(s->by_hand_tensors);
 }
 
 static bool make_others(subject *s, size_t bytes)
 {
-    s->others = memory_new(s->device, bytes, 0);
+    s->others = hardware_allocate(s->device, bytes, 0);
     s->others_bytes = bytes;
     return s->others;
 }
@@ -147,14 +148,14 @@ static bool make_others(subject *s, size_t bytes)
 /* After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {
-    const size_t cache_bytes = memory_cache_bytes(s->device);
+    const size_t cache_bytes = hardware_cache_bytes(s->device);
     bool good = allocate(s);
     if (good && create(s) != FOPT_OK) {
         complain(command, "%s", fopt_last_error());
         return false;
     }
     good =
-        good && describe_peers(s) && memory_roof_new(s->device, s->total_bytes, &s->roof) &&
+        good && describe_by_hand(s) && hardware_roof_new(s->device, s->total_bytes, &s->roof) &&
         /* Larger arrays push themselves out of the caches. A GPU must have something to do while work is enqueued. */
         ((s->device.kind == FOPT_CPU && s->total_bytes >= 4 * cache_bytes) || make_others(s, 2 * cache_bytes));
     if (!good)
@@ -167,33 +168,33 @@ static bool open_subject(const char *command, subject *s)
 static bool step_tensors(void *context)
 {
     const subject *s = context;
-    return fopt_step(s->optimizer, NULL, memory_queue(s->device)) == FOPT_OK;
+    return fopt_step(s->optimizer, NULL, hardware_queue(s->device)) == FOPT_OK;
 }
 
 static bool step_flat(void *context)
 {
     const subject *s = context;
-    return fopt_step(s->flat, NULL, memory_queue(s->device)) == FOPT_OK;
+    return fopt_step(s->flat, NULL, hardware_queue(s->device)) == FOPT_OK;
 }
 
 static bool step_loop(void *context)
 {
-    return peers_loop(&((subject *)context)->loop);
+    return by_hand_loop(&((subject *)context)->loop);
 }
 
 static bool step_blas(void *context)
 {
-    return peers_blas(&((subject *)context)->blas);
+    return by_hand_blas(&((subject *)context)->blas);
 }
 
 static bool copy(void *context)
 {
-    return memory_copy(&((subject *)context)->roof);
+    return hardware_copy(&((subject *)context)->roof);
 }
 
 static bool stream(void *context)
 {
-    return memory_stream(&((subject *)context)->roof);
+    return hardware_stream(&((subject *)context)->roof);
 }
 
 enum { STREAM, COPY, FLAT, FUSEDOPT, LOOP, BLAS, CONTENDERS };
@@ -213,9 +214,9 @@ static bool takes_part(const subject *s, size_t contender)
     case FLAT:
         return s->flat != NULL;
     case LOOP:
-        return s->peer_tensors != NULL;
+        return s->by_hand_tensors != NULL;
     case BLAS:
-        return s->peer_tensors && peers_have_blas(s->device);
+        return s->by_hand_tensors && by_hand_has_blas(s->device);
     default:
         return true;
     }
@@ -227,15 +228,15 @@ typedef struct samples {
 } samples;
 
 /* Each contender once a round, another one first each time: what drifts, drifts for all alike. */
-static bool time_round(subject *s, size_t round, memory_timing timings[CONTENDERS])
+static bool time_round(subject *s, size_t round, hardware_timing timings[CONTENDERS])
 {
     for (size_t turn = 0; turn < CONTENDERS; ++turn) {
         const size_t who = (round + turn) % CONTENDERS;
         if (!takes_part(s, who))
             continue;
         if (s->others)
-            memory_evict(s->device, s->others, s->others_bytes);
-        if (!memory_time(s->device, contenders[who].run, s, &timings[who]))
+            hardware_evict(s->device, s->others, s->others_bytes);
+        if (!hardware_time(s->device, contenders[who].run, s, &timings[who]))
             return false;
     }
     return true;
@@ -246,7 +247,7 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
     enum { WARM_UP = 2 /* rounds that touch every page */, LEAST = 3 };
     const double end = stopwatch() + effort.seconds;
     for (size_t round = 0; round < effort.rounds + WARM_UP; ++round) {
-        memory_timing timings[CONTENDERS] = {0};
+        hardware_timing timings[CONTENDERS] = {0};
         if (round >= WARM_UP + LEAST && stopwatch() > end)
             break;
         if (!time_round(s, round, timings)) {
@@ -300,7 +301,7 @@ static measure_row describe_row(subject *s, const samples *timed, size_t who, do
     row.copy_fraction =
         summarize(bytes / copy_bytes, timed->seconds[COPY], NULL, seconds, timed->count, scratch, NULL).middle;
     row.roof_best = bytes / stream_bytes * least(timed->seconds[STREAM], timed->count) / least(seconds, timed->count);
-    row.launches = memory_launches(s->device, contenders[who].run, s);
+    row.launches = hardware_launches(s->device, contenders[who].run, s);
     row.host_us = summarize(1e6, timed->host_seconds[who], NULL, NULL, timed->count, scratch, NULL).middle;
     if (s->flat)
         row.tensor_ns =
@@ -342,7 +343,7 @@ size_t measure_bytes(fopt_device device, const measure_case *what)
     const size_t state = what->shapes.params / SOME * sizes.state_bytes;
     const size_t step = what->shapes.params * (numbers_bytes(what->param) + numbers_bytes(what->grad)) + state;
     const size_t flat = what->shapes.tensors > 1 ? state : 0, scratch = what->shapes.params * sizeof(float);
-    return 2 * step /* the roofs' too */ + flat + scratch + 2 * memory_cache_bytes(device);
+    return 2 * step /* the roofs' too */ + flat + scratch + 2 * hardware_cache_bytes(device);
 }
 
 bool measure(const char *command, fopt_device device, const measure_case *what, measure_effort effort,

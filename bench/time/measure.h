@@ -3,8 +3,8 @@
 #define MEASURE_H
 
 #include "fusedopt.h"
-#include "quartiles.h"
-#include "shapes.h"
+#include "time/quartiles.h"
+#include "time/shapes.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "quartiles.h"
+#include "time/quartiles.h"
 
 #include <stdlib.h>
 

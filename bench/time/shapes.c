@@ -1,4 +1,4 @@
-#include "shapes.h"
+#include "time/shapes.h"
 
 #include "../tests/splitmix.h"
 

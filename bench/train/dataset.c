@@ -1,7 +1,7 @@
-#include "dataset.h"
+#include "train/dataset.h"
 
 #include "../tests/splitmix.h"
-#include "digits.h"
+#include "train/digits.h"
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
-#include "engine.h"
+#include "train/engine.h"
 
 #include "../tests/splitmix.h"
-#include "mlp.h"
-#include "stopwatch.h"
+#include "program/stopwatch.h"
+#include "train/mlp.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ typedef struct device_side {
 } device_side;
 
 typedef struct trainer {
-    device *device;
+    train_device *device;
     device_side *there; /* the host may take addresses in it, no more */
     mlp net;
     fopt_optimizer *optimizer;
@@ -34,10 +34,10 @@ typedef struct trainer {
 } trainer;
 
 /* Whether all is well, after a call of the library. */
-static bool good(device *d, fopt_status status)
+static bool good(train_device *d, fopt_status status)
 {
     if (status != FOPT_OK)
-        device_fail(d, "%s", fopt_last_error());
+        train_device_fail(d, "%s", fopt_last_error());
     return !d->failed;
 }
 
@@ -111,7 +111,7 @@ static fopt_status set_lr(trainer *t, double lr)
 /* The optimizer's step, timed from an idle device to an idle device. */
 static bool take_step(trainer *t)
 {
-    device *d = t->device;
+    train_device *d = t->device;
     d->does->wait(d);
     const double start = stopwatch();
     const fopt_status status = fopt_step(t->optimizer, NULL, d->stream);
@@ -123,7 +123,7 @@ static bool take_step(trainer *t)
 /* One step on the samples order[first ...]; adds their loss to there->loss. */
 static bool train_batch(trainer *t, size_t first, double lr)
 {
-    device *d = t->device;
+    train_device *d = t->device;
     device_side *there = t->there;
     const size_t rows = first + BATCH <= DATASET_TRAINING ? BATCH : DATASET_TRAINING - first;
     if (!good(d, fopt_zero_grads(t->optimizer, d->stream)) || /* mlp_backward() adds to them */
@@ -139,7 +139,7 @@ static bool train_batch(trainer *t, size_t first, double lr)
 
 static bool train_epoch(trainer *t, size_t epoch, const engine_run *run)
 {
-    device *d = t->device;
+    train_device *d = t->device;
     double loss = 0.0;
     splitmix_shuffle(&t->random, t->order, DATASET_TRAINING);
     d->does->upload(d, t->there->order, t->order, sizeof t->order);
@@ -173,7 +173,7 @@ static bool train(trainer *t, engine_run *run)
 
 static double held_out_accuracy(trainer *t)
 {
-    device *d = t->device;
+    train_device *d = t->device;
     device_side *there = t->there;
     uint32_t correct = 0;
     d->does->upload(d, &there->correct, &correct, sizeof correct);
@@ -186,7 +186,7 @@ static double held_out_accuracy(trainer *t)
     return (double)correct / DATASET_HELD_OUT;
 }
 
-bool engine_train(device *d, const dataset *data, engine_run *run)
+bool engine_train(train_device *d, const dataset *data, engine_run *run)
 {
     trainer t = {.device = d, .random = {run->seed}, .there = d->does->allocate(d, sizeof *t.there)};
     if (t.there)

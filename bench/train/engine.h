@@ -2,10 +2,10 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 
-#include "dataset.h"
-#include "device.h"
 #include "fusedopt.h"
-#include "progress.h"
+#include "program/progress.h"
+#include "train/dataset.h"
+#include "train/train_device.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,6 +35,6 @@ typedef struct engine_run {
 
 /* Trains as the upper part of `run` says, from its rule to its epochs, and fills the lower part. Returns false
  * if the device fails, and with it the library. */
-bool engine_train(device *d, const dataset *data, engine_run *run);
+bool engine_train(train_device *d, const dataset *data, engine_run *run);
 
 #endif

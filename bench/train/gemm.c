@@ -1,4 +1,4 @@
-#include "gemm.h"
+#include "train/gemm.h"
 
 #ifdef FUSEDOPT_HAVE_CBLAS
 

@@ -1,4 +1,4 @@
-#include "mlp.h"
+#include "train/mlp.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -53,7 +53,7 @@ static void draw_weights(const mlp_layer *layer, splitmix *random, float *weight
         weights[k] = bound * splitmix_symmetric(random);
 }
 
-void mlp_create(mlp *net, device *d, size_t rows, splitmix *random)
+void mlp_create(mlp *net, train_device *d, size_t rows, splitmix *random)
 {
     const size_t total = floats_needed(rows);
     float *image = calloc(total, sizeof *image); /* what the memory holds at first */
@@ -64,7 +64,7 @@ void mlp_create(mlp *net, device *d, size_t rows, splitmix *random)
             draw_weights(&net->layers[i], random, image + (net->layers[i].weights - net->memory));
         d->does->upload(d, net->memory, image, total * sizeof *image);
     } else {
-        device_fail(d, "out of memory");
+        train_device_fail(d, "out of memory");
     }
     free(image);
 }
@@ -82,7 +82,7 @@ static const float *inputs_of(const mlp *net, size_t layer, const float *batch)
 
 void mlp_forward(mlp *net, const float *inputs, size_t rows)
 {
-    device *d = net->device;
+    train_device *d = net->device;
     for (size_t i = 0; i < MLP_LAYERS; ++i) {
         const mlp_layer *layer = &net->layers[i];
         d->does->fill_rows(d, rows, layer->outputs, layer->biases, layer->values);
@@ -101,7 +101,7 @@ void mlp_loss(mlp *net, const uint8_t *labels, size_t rows, double *loss)
 
 void mlp_backward(mlp *net, const float *inputs, size_t rows)
 {
-    device *d = net->device;
+    train_device *d = net->device;
     for (size_t i = MLP_LAYERS; i-- > 0;) {
         const mlp_layer *layer = &net->layers[i];
         d->does->product(d, true, false, layer->inputs, layer->outputs, rows, inputs_of(net, i, inputs),

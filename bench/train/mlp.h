@@ -8,7 +8,7 @@
 #define MLP_H
 
 #include "../tests/splitmix.h"
-#include "device.h"
+#include "train/train_device.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,14 +23,14 @@ typedef struct mlp_layer {
 } mlp_layer;
 
 typedef struct mlp {
-    device *device;
+    train_device *device;
     mlp_layer layers[MLP_LAYERS];
     float *memory; /* all of the arrays above */
 } mlp;
 
 /* Allocates for batches of up to `rows` samples. Weights as in He et al., Delving deep into rectifiers, 2015, drawn
  * from the uniform distribution; biases zero. Nothing but mlp_destroy() is left if the device has then failed. */
-void mlp_create(mlp *net, device *d, size_t rows, splitmix *random);
+void mlp_create(mlp *net, train_device *d, size_t rows, splitmix *random);
 void mlp_destroy(mlp *net);
 
 /* Leaves the logits in the last layer's values. `inputs` is rows x MLP_INPUTS. */

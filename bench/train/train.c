@@ -1,14 +1,14 @@
-#include "commands.h"
-#include "dataset.h"
-#include "device.h"
-#include "engine.h"
 #include "fusedopt.h"
-#include "gnuplot.h"
-#include "json_file.h"
-#include "options.h"
-#include "progress.h"
-#include "report.h"
-#include "whole_file.h"
+#include "program/commands.h"
+#include "program/gnuplot.h"
+#include "program/json_file.h"
+#include "program/options.h"
+#include "program/progress.h"
+#include "program/whole_file.h"
+#include "train/dataset.h"
+#include "train/engine.h"
+#include "train/train_device.h"
+#include "train/train_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,16 +95,17 @@ static bool can_start(const char *command, const train_options *chosen)
 }
 
 /* Trains each chosen rule with each seed, printing the table as it goes. `runs` say with which rule and seed. */
-static bool train_all(device *d, const train_options *chosen, const dataset *data, engine_run *runs, size_t run_count)
+static bool train_all(train_device *d, const train_options *chosen, const dataset *data, engine_run *runs,
+                      size_t run_count)
 {
     progress shown = progress_begin((double)(run_count * chosen->epochs));
-    report_table_head(chosen->seeds);
+    train_table_head(chosen->seeds);
     for (size_t i = 0; i < run_count; ++i) {
         runs[i].shown = &shown;
         if (!engine_train(d, data, &runs[i]))
             return false;
         if ((i + 1) % chosen->seeds == 0)
-            report_table_row(&runs[i + 1 - chosen->seeds], chosen->seeds);
+            train_table_row(&runs[i + 1 - chosen->seeds], chosen->seeds);
     }
     return true;
 }
@@ -139,8 +140,8 @@ int train_command(int argc, char **argv)
     int status;
     if (!read_options(argc, argv, usage, options, &status))
         return status;
-    device d;
-    if (!can_start(argv[0], &chosen) || !device_open(&d, argv[0], chosen.device))
+    train_device d;
+    if (!can_start(argv[0], &chosen) || !train_device_open(&d, argv[0], chosen.device))
         return EXIT_FAILURE;
 
     const size_t run_count = chosen.seeds * (chosen.chosen_count > 0 ? chosen.chosen_count : RULE_COUNT);
@@ -156,11 +157,11 @@ int train_command(int argc, char **argv)
     } else {
         complain(argv[0], "out of memory");
     }
-    good = device_close(&d) && good;
+    good = train_device_close(&d) && good;
     if (good && chosen.json_path)
-        good = report_json(argv[0], chosen.json_path, runs, run_count);
+        good = train_json(argv[0], chosen.json_path, runs, run_count);
     if (good && chosen.plot_path)
-        good = report_plot(argv[0], chosen.plot_path, chosen.device, runs, run_count, chosen.seeds);
+        good = train_plot(argv[0], chosen.plot_path, chosen.device, runs, run_count, chosen.seeds);
     free(losses);
     free(runs);
     free(data);

@@ -1,8 +1,8 @@
-#include "device.h"
+#include "train/train_device.h"
 
-#include "gemm.h"
-#include "options.h"
-#include "softmax.h"
+#include "program/options.h"
+#include "train/gemm.h"
+#include "train/softmax.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,32 +13,32 @@
 
 enum { ALIGNMENT = 64 };
 
-static void nothing(device *d)
+static void nothing(train_device *d)
 {
     (void)d;
 }
 
-static void *allocate(device *d, size_t bytes)
+static void *allocate(train_device *d, size_t bytes)
 {
     void *memory = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     if (!memory)
-        device_fail(d, "out of memory");
+        train_device_fail(d, "out of memory");
     return memory;
 }
 
-static void release(device *d, void *memory)
+static void release(train_device *d, void *memory)
 {
     (void)d;
     free(memory);
 }
 
-static void copy(device *d, void *to, const void *from, size_t bytes)
+static void copy(train_device *d, void *to, const void *from, size_t bytes)
 {
     (void)d;
     memcpy(to, from, bytes);
 }
 
-static void gather(device *d, const size_t *order, size_t rows, size_t columns, const float *from,
+static void gather(train_device *d, const size_t *order, size_t rows, size_t columns, const float *from,
                    const uint8_t *from_labels, float *to, uint8_t *to_labels)
 {
     (void)d;
@@ -48,21 +48,21 @@ static void gather(device *d, const size_t *order, size_t rows, size_t columns, 
     }
 }
 
-static void product(device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
+static void product(train_device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
                     const float *a, const float *b, bool accumulate, float *c)
 {
     (void)d;
     gemm(transpose_a, transpose_b, rows, columns, inner, a, b, accumulate, c);
 }
 
-static void fill_rows(device *d, size_t rows, size_t columns, const float *values, float *matrix)
+static void fill_rows(train_device *d, size_t rows, size_t columns, const float *values, float *matrix)
 {
     (void)d;
     for (size_t row = 0; row < rows; ++row)
         memcpy(matrix + row * columns, values, columns * sizeof *matrix);
 }
 
-static void add_column_sums(device *d, size_t rows, size_t columns, const float *matrix, float *sums)
+static void add_column_sums(train_device *d, size_t rows, size_t columns, const float *matrix, float *sums)
 {
     (void)d;
     for (size_t row = 0; row < rows; ++row)
@@ -70,14 +70,14 @@ static void add_column_sums(device *d, size_t rows, size_t columns, const float 
             sums[column] += matrix[row * columns + column];
 }
 
-static void relu(device *d, size_t count, float *values)
+static void relu(train_device *d, size_t count, float *values)
 {
     (void)d;
     for (size_t i = 0; i < count; ++i)
         values[i] = values[i] > 0.0f ? values[i] : 0.0f;
 }
 
-static void relu_gradient(device *d, size_t count, const float *values, float *grads)
+static void relu_gradient(train_device *d, size_t count, const float *values, float *grads)
 {
     (void)d;
     for (size_t i = 0; i < count; ++i)
@@ -85,7 +85,7 @@ static void relu_gradient(device *d, size_t count, const float *values, float *g
             grads[i] = 0.0f;
 }
 
-static void softmax_loss(device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
+static void softmax_loss(train_device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
                          float *grads, double *loss)
 {
     (void)d;
@@ -95,7 +95,7 @@ static void softmax_loss(device *d, size_t rows, size_t classes, const float *lo
     *loss += sum;
 }
 
-static void count_correct(device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
+static void count_correct(train_device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
                           uint32_t *correct)
 {
     (void)d;
@@ -103,7 +103,7 @@ static void count_correct(device *d, size_t rows, size_t classes, const float *l
         *correct += softmax_largest(logits + row * classes, classes) == labels[row];
 }
 
-static const device_operations device_cpu = {
+static const train_device_operations train_device_cpu = {
     .open = nothing,
     .close = nothing,
     .allocate = allocate,
@@ -124,35 +124,35 @@ static const device_operations device_cpu = {
 /* ---- any device ---------------------------------------------------------------------------------------------- */
 
 /* NULL: this build has none for such a device. */
-static const device_operations *operations(fopt_device_kind kind)
+static const train_device_operations *operations(fopt_device_kind kind)
 {
     if (kind == FOPT_CPU)
-        return &device_cpu;
+        return &train_device_cpu;
 #ifdef FUSEDOPT_HAVE_CUBLAS
-    return &device_cuda;
+    return &train_device_cuda;
 #else
     return NULL;
 #endif
 }
 
-bool device_open(device *d, const char *command, fopt_device id)
+bool train_device_open(train_device *d, const char *command, fopt_device id)
 {
-    *d = (device){.does = operations(id.kind), .id = id, .command = command};
+    *d = (train_device){.does = operations(id.kind), .id = id, .command = command};
     if (!d->does) {
         complain(command, "this program was built without cuBLAS, which training on CUDA needs");
         return false;
     }
     d->does->open(d);
-    return !d->failed || device_close(d);
+    return !d->failed || train_device_close(d);
 }
 
-bool device_close(device *d)
+bool train_device_close(train_device *d)
 {
     d->does->close(d);
     return !d->failed;
 }
 
-void device_fail(device *d, const char *format, ...)
+void train_device_fail(train_device *d, const char *format, ...)
 {
     if (d->failed)
         return;

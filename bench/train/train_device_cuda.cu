@@ -1,6 +1,6 @@
 /* The operations on CUDA: cuBLAS's matrix product, and small kernels. */
-#include "device.h"
-#include "softmax.h"
+#include "train/softmax.h"
+#include "train/train_device.h"
 
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
@@ -9,23 +9,23 @@ enum { WARP = 32, BLOCK = 256 };
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
-static bool check(device *d, cudaError_t error, const char *what)
+static bool check(train_device *d, cudaError_t error, const char *what)
 {
     if (error != cudaSuccess)
-        device_fail(d, "%s failed: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+        train_device_fail(d, "%s failed: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
     return error == cudaSuccess;
 }
 
-static bool check_blas(device *d, cublasStatus_t status, const char *what)
+static bool check_blas(train_device *d, cublasStatus_t status, const char *what)
 {
     if (status != CUBLAS_STATUS_SUCCESS)
-        device_fail(d, "%s failed: %s (%s)", what, cublasGetStatusString(status), cublasGetStatusName(status));
+        train_device_fail(d, "%s failed: %s (%s)", what, cublasGetStatusString(status), cublasGetStatusName(status));
     return status == CUBLAS_STATUS_SUCCESS;
 }
 
 /* ---- the device and its memory ------------------------------------------------------------------------------- */
 
-static void open_device(device *d)
+static void open_device(train_device *d)
 {
     if (!check(d, cudaSetDevice(d->id.index), "cudaSetDevice") ||
         !check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags") ||
@@ -34,7 +34,7 @@ static void open_device(device *d)
     check_blas(d, cublasSetStream(d->blas, d->stream), "cublasSetStream");
 }
 
-static void close_device(device *d)
+static void close_device(train_device *d)
 {
     if (d->blas)
         check_blas(d, cublasDestroy(d->blas), "cublasDestroy");
@@ -42,29 +42,29 @@ static void close_device(device *d)
         check(d, cudaStreamDestroy(d->stream), "cudaStreamDestroy");
 }
 
-static void *allocate(device *d, size_t bytes)
+static void *allocate(train_device *d, size_t bytes)
 {
     void *memory = NULL;
     return check(d, cudaMalloc(&memory, bytes), "cudaMalloc") ? memory : NULL;
 }
 
-static void release(device *d, void *memory)
+static void release(train_device *d, void *memory)
 {
     check(d, cudaFree(memory), "cudaFree");
 }
 
-static void wait_for_all(device *d)
+static void wait_for_all(train_device *d)
 {
     check(d, cudaStreamSynchronize(d->stream), "cudaStreamSynchronize");
 }
 
-static void upload(device *d, void *to, const void *from, size_t bytes)
+static void upload(train_device *d, void *to, const void *from, size_t bytes)
 {
     check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, d->stream), "cudaMemcpyAsync");
     wait_for_all(d);
 }
 
-static void download(device *d, void *to, const void *from, size_t bytes)
+static void download(train_device *d, void *to, const void *from, size_t bytes)
 {
     check(d, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, d->stream), "cudaMemcpyAsync");
     wait_for_all(d);
@@ -73,7 +73,7 @@ static void download(device *d, void *to, const void *from, size_t bytes)
 /* ---- the matrix product -------------------------------------------------------------------------------------- */
 
 /* cuBLAS's matrices lie column by column. Read so, ours are transposed, and c' = op(b)' op(a)'. */
-static void product(device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
+static void product(train_device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
                     const float *a, const float *b, bool accumulate, float *c)
 {
     const float one = 1.0f, before = accumulate ? 1.0f : 0.0f;
@@ -87,7 +87,7 @@ static void product(device *d, bool transpose_a, bool transpose_b, size_t rows, 
 /* ---- a thread an element ------------------------------------------------------------------------------------- */
 
 /* Kernels so launched begin by asking whether their thread has an element. */
-static cudaLaunchConfig_t one_thread_each(const device *d, size_t count)
+static cudaLaunchConfig_t one_thread_each(const train_device *d, size_t count)
 {
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3((unsigned)((count + BLOCK - 1) / BLOCK));
@@ -113,7 +113,7 @@ static __global__ void __launch_bounds__(BLOCK)
         to_labels[row] = from_labels[order[row]];
 }
 
-static void launch_gather(device *d, const size_t *order, size_t rows, size_t columns, const float *from,
+static void launch_gather(train_device *d, const size_t *order, size_t rows, size_t columns, const float *from,
                           const uint8_t *from_labels, float *to, uint8_t *to_labels)
 {
     const cudaLaunchConfig_t config = one_thread_each(d, rows * columns);
@@ -128,7 +128,7 @@ static __global__ void __launch_bounds__(BLOCK)
         matrix[i] = values[i % columns];
 }
 
-static void launch_fill_rows(device *d, size_t rows, size_t columns, const float *values, float *matrix)
+static void launch_fill_rows(train_device *d, size_t rows, size_t columns, const float *values, float *matrix)
 {
     const cudaLaunchConfig_t config = one_thread_each(d, rows * columns);
     check(d, cudaLaunchKernelEx(&config, fill_rows, rows, columns, values, matrix), "fill_rows");
@@ -147,7 +147,7 @@ static __global__ void __launch_bounds__(BLOCK)
     sums[column] = sum;
 }
 
-static void launch_add_column_sums(device *d, size_t rows, size_t columns, const float *matrix, float *sums)
+static void launch_add_column_sums(train_device *d, size_t rows, size_t columns, const float *matrix, float *sums)
 {
     const cudaLaunchConfig_t config = one_thread_each(d, columns);
     check(d, cudaLaunchKernelEx(&config, add_column_sums, rows, columns, matrix, sums), "add_column_sums");
@@ -160,7 +160,7 @@ static __global__ void __launch_bounds__(BLOCK) relu(size_t count, float *values
         values[i] = values[i] > 0.0f ? values[i] : 0.0f;
 }
 
-static void launch_relu(device *d, size_t count, float *values)
+static void launch_relu(train_device *d, size_t count, float *values)
 {
     const cudaLaunchConfig_t config = one_thread_each(d, count);
     check(d, cudaLaunchKernelEx(&config, relu, count, values), "relu");
@@ -173,7 +173,7 @@ static __global__ void __launch_bounds__(BLOCK) relu_gradient(size_t count, cons
         grads[i] = 0.0f;
 }
 
-static void launch_relu_gradient(device *d, size_t count, const float *values, float *grads)
+static void launch_relu_gradient(train_device *d, size_t count, const float *values, float *grads)
 {
     const cudaLaunchConfig_t config = one_thread_each(d, count);
     check(d, cudaLaunchKernelEx(&config, relu_gradient, count, values, grads), "relu_gradient");
@@ -181,7 +181,7 @@ static void launch_relu_gradient(device *d, size_t count, const float *values, f
 
 /* ---- one warp: its sum has the same order in every run, as atomic additions of floating point have not --------- */
 
-static cudaLaunchConfig_t one_warp(const device *d)
+static cudaLaunchConfig_t one_warp(const train_device *d)
 {
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(1);
@@ -208,8 +208,8 @@ static __global__ void __launch_bounds__(WARP)
     add_warp(sum, loss);
 }
 
-static void launch_softmax_loss(device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
-                                float *grads, double *loss)
+static void launch_softmax_loss(train_device *d, size_t rows, size_t classes, const float *logits,
+                                const uint8_t *labels, float *grads, double *loss)
 {
     const cudaLaunchConfig_t config = one_warp(d);
     check(d, cudaLaunchKernelEx(&config, softmax_loss, rows, classes, logits, labels, grads, loss), "softmax_loss");
@@ -224,14 +224,14 @@ static __global__ void __launch_bounds__(WARP)
     add_warp(count, correct);
 }
 
-static void launch_count_correct(device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
-                                 uint32_t *correct)
+static void launch_count_correct(train_device *d, size_t rows, size_t classes, const float *logits,
+                                 const uint8_t *labels, uint32_t *correct)
 {
     const cudaLaunchConfig_t config = one_warp(d);
     check(d, cudaLaunchKernelEx(&config, count_correct, rows, classes, logits, labels, correct), "count_correct");
 }
 
-const device_operations device_cuda = {
+const train_device_operations train_device_cuda = {
     open_device,
     close_device,
     allocate,

@@ -1,5 +1,5 @@
-#include "json_file.h"
-#include "report.h"
+#include "program/json_file.h"
+#include "train/train_report.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -10,16 +10,16 @@ static json_t *describe_loss(double loss)
     return isfinite(loss) ? json_real(loss) : json_null();
 }
 
-bool report_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+bool train_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
 {
     json_t *rows = json_array();
     int failed = 0;
     for (size_t i = 0; i < run_count; ++i) {
         const engine_run *run = &runs[i];
         failed |= json_array_append_new(rows, json_pack("{s:s, s:s, s:f, s:o, s:f, s:I}", "rule", run->rule->name,
-                                                        "state_format", report_state_format(run),
+                                                        "state_format", train_state_format(run),
                                                         "state_bytes_per_param", run->state_bytes_per_param,
-                                                        "final_loss", describe_loss(report_final_loss(run)), "accuracy",
+                                                        "final_loss", describe_loss(train_final_loss(run)), "accuracy",
                                                         run->accuracy, "seed", (json_int_t)run->seed));
     }
     json_t *root = json_pack("{s:o}", "rows", rows);

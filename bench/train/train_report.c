@@ -1,12 +1,12 @@
-#include "report.h"
+#include "train/train_report.h"
 
-#include "gnuplot.h"
+#include "program/gnuplot.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-double report_final_loss(const engine_run *run)
+double train_final_loss(const engine_run *run)
 {
     return run->losses[run->epochs - 1];
 }
@@ -21,7 +21,7 @@ static double percent_in_step(const engine_run *run)
     return 100.0 * run->step_share;
 }
 
-const char *report_state_format(const engine_run *run)
+const char *train_state_format(const engine_run *run)
 {
     return run->state_bytes_per_param > 0.0 ? fopt_format_name(run->rule->state_format) : "none";
 }
@@ -54,7 +54,7 @@ static void print_cell(const engine_run *runs, size_t count, double (*value)(con
     printf(" %16s", text);
 }
 
-void report_table_head(size_t seeds)
+void train_table_head(size_t seeds)
 {
     if (seeds > 1)
         printf("Means of %zu seeds +- their standard errors.\n\n", seeds);
@@ -62,10 +62,10 @@ void report_table_head(size_t seeds)
            "step time %");
 }
 
-void report_table_row(const engine_run *runs, size_t seeds)
+void train_table_row(const engine_run *runs, size_t seeds)
 {
-    printf("%-10s %-6s %12.2f", runs->rule->name, report_state_format(runs), runs->state_bytes_per_param);
-    print_cell(runs, seeds, report_final_loss, 4);
+    printf("%-10s %-6s %12.2f", runs->rule->name, train_state_format(runs), runs->state_bytes_per_param);
+    print_cell(runs, seeds, train_final_loss, 4);
     print_cell(runs, seeds, percent_correct, 2);
     printf(" %12.1f\n", mean(runs, seeds, percent_in_step));
     fflush(stdout); /* the next row may take a while */
@@ -125,8 +125,8 @@ static void write_title(FILE *script, fopt_device on, size_t seeds)
     fputs(" noenhanced\n", script);
 }
 
-bool report_plot(const char *command, const char *path, fopt_device on, const engine_run *runs, size_t run_count,
-                 size_t seeds)
+bool train_plot(const char *command, const char *path, fopt_device on, const engine_run *runs, size_t run_count,
+                size_t seeds)
 {
     FILE *script = gnuplot_open(command, 900, 560);
     if (!script)
@@ -148,7 +148,7 @@ bool report_plot(const char *command, const char *path, fopt_device on, const en
             script,
             "%s '-' with linespoints linewidth 1.5 linetype %zu dashtype %d pointtype 7 pointsize 0.3 title '%s %s'",
             first ? "," : "", rule_number(runs, run), gnuplot_dash(run->rule->state_format), run->rule->name,
-            report_state_format(run));
+            train_state_format(run));
     }
     fputc('\n', script);
     for (size_t first = 0; first < run_count; first += seeds)

@@ -1,11 +1,11 @@
-#include "check.h"
+#include "verify/check.h"
 
 #include "../tests/numbers.h"
 #include "../tests/oracle.h"
 #include "../tests/splitmix.h"
-#include "layout.h"
-#include "memory.h"
-#include "options.h"
+#include "machine/hardware.h"
+#include "program/options.h"
+#include "verify/layout.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -63,7 +63,7 @@ static const fopt_device the_cpu = {FOPT_CPU, 0};
 
 static void arena_free(arena *a)
 {
-    memory_free(a->device, a->memory);
+    hardware_release(a->device, a->memory);
     free(a->copy);
     *a = (arena){.device = a->device};
 }
@@ -72,10 +72,10 @@ static void arena_free(arena *a)
 static void *arena_allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
 {
     arena *a = context;
-    (void)alignment, (void)stream; /* memory_new() aligns to more, and waits */
+    (void)alignment, (void)stream; /* hardware_allocate() aligns to more, and waits */
     if (bytes > a->bytes) {
         arena_free(a);
-        a->memory = memory_new(a->device, bytes, 0);
+        a->memory = hardware_allocate(a->device, bytes, 0);
         a->copy = malloc(bytes);
         if (!a->memory || !a->copy) {
             arena_free(a);
@@ -113,10 +113,10 @@ check_bench *check_open(const char *command, fopt_device device, size_t small_te
         for (size_t step = 0; step < STEPS; ++step)
             good = (b->grads[step] = calloc(1, bytes)) && good;
         good = (b->got = calloc(1, bytes)) && good;
-        good = (b->param = memory_new(device, bytes, 0)) && good;
-        good = (b->grad = memory_new(device, bytes, 1)) && good;
-        good = (b->host_param = memory_new(the_cpu, bytes, 0)) && good;
-        good = (b->host_grad = memory_new(the_cpu, bytes, 1)) && good;
+        good = (b->param = hardware_allocate(device, bytes, 0)) && good;
+        good = (b->grad = hardware_allocate(device, bytes, 1)) && good;
+        good = (b->host_param = hardware_allocate(the_cpu, bytes, 0)) && good;
+        good = (b->host_grad = hardware_allocate(the_cpu, bytes, 1)) && good;
     }
     if (good)
         return b;
@@ -137,10 +137,10 @@ void check_close(check_bench *b)
     free(b->got);
     layout_free(&b->layout);
     free(b->descriptions);
-    memory_free(b->device, b->param);
-    memory_free(b->device, b->grad);
-    memory_free(the_cpu, b->host_param);
-    memory_free(the_cpu, b->host_grad);
+    hardware_release(b->device, b->param);
+    hardware_release(b->device, b->grad);
+    hardware_release(the_cpu, b->host_param);
+    hardware_release(the_cpu, b->host_grad);
     arena_free(&b->state);
     arena_free(&b->host_state);
     free(b);
@@ -219,8 +219,8 @@ static const char *begin(session *s, runner how)
                           .count = b->layout.places[t].count,
                           .param_format = formats.param,
                           .grad_format = formats.grad};
-    const char *wrong = copied(
-        memory_write(s->device, s->param, b->want[0][JUDGE_PARAM], b->layout.elements * numbers_bytes(formats.param)));
+    const char *wrong = copied(hardware_write(s->device, s->param, b->want[0][JUDGE_PARAM],
+                                              b->layout.elements * numbers_bytes(formats.param)));
     return wrong ? wrong
                  : done(fopt_create(&config, &s->what->group, 1, b->descriptions, b->layout.tensors, &s->optimizer));
 }
@@ -229,12 +229,12 @@ static const char *begin(session *s, runner how)
 static const char *make_step(session *s, size_t step)
 {
     const size_t bytes = s->bench->layout.elements * numbers_bytes(s->what->formats.grad);
-    const char *wrong = copied(memory_write(s->device, s->grad, s->bench->grads[step], bytes));
+    const char *wrong = copied(hardware_write(s->device, s->grad, s->bench->grads[step], bytes));
     if (!wrong)
-        wrong = done(fopt_step(s->optimizer, NULL, memory_queue(s->device)));
+        wrong = done(fopt_step(s->optimizer, NULL, hardware_queue(s->device)));
     return wrong ? wrong
                  : copied(s->state->used == 0 ||
-                          memory_read(s->device, s->state->copy, s->state->memory, s->state->used));
+                          hardware_read(s->device, s->state->copy, s->state->memory, s->state->used));
 }
 
 static fopt_format format_of(const check_case *what, size_t array)
@@ -258,7 +258,7 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
     const fopt_format format = format_of(s->what, array);
     const size_t bytes = numbers_bytes(format);
     if (array == JUDGE_PARAM)
-        return copied(memory_read(s->device, to, s->param, b->layout.elements * bytes));
+        return copied(hardware_read(s->device, to, s->param, b->layout.elements * bytes));
     memset(to, 0, b->layout.elements * sizeof(float));
     for (size_t t = 0; t < b->layout.tensors; ++t) {
         const place *p = &b->layout.places[t];

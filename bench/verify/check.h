@@ -5,7 +5,7 @@
 
 #include "../tests/cases.h"
 #include "fusedopt.h"
-#include "judge.h"
+#include "verify/judge.h"
 
 #include <stdbool.h>
 #include <stddef.h>

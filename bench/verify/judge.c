@@ -1,4 +1,4 @@
-#include "judge.h"
+#include "verify/judge.h"
 
 #include "../tests/numbers.h"
 #include "../tests/oracle.h"

@@ -1,4 +1,4 @@
-#include "layout.h"
+#include "verify/layout.h"
 
 #include <stdlib.h>
 

@@ -1,10 +1,10 @@
-#include "long_check.h"
+#include "verify/long_check.h"
 
 #include "../tests/numbers.h"
 #include "../tests/splitmix.h"
-#include "memory.h"
-#include "options.h"
-#include "parallel.h"
+#include "machine/hardware.h"
+#include "machine/parallel.h"
+#include "program/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static fopt_status step(const fopt_config *config, const check_case *what, void 
     fopt_optimizer *optimizer;
     fopt_status status = fopt_create(config, &what->group, 1, &tensor, 1, &optimizer);
     if (status == FOPT_OK)
-        status = fopt_step(optimizer, NULL, memory_queue(config->device));
+        status = fopt_step(optimizer, NULL, hardware_queue(config->device));
     fopt_destroy(optimizer);
     return status;
 }
@@ -113,7 +113,7 @@ static bool fill_period(void *context, size_t thread, size_t item)
 {
     const repeats *r = context;
     (void)thread;
-    return memory_write(r->device, place(r, item), r->values, length(r, item) * numbers_bytes(r->format));
+    return hardware_write(r->device, place(r, item), r->values, length(r, item) * numbers_bytes(r->format));
 }
 
 static bool compare_period(void *context, size_t thread, size_t item)
@@ -121,7 +121,7 @@ static bool compare_period(void *context, size_t thread, size_t item)
     const repeats *r = context;
     const size_t count = length(r, item);
     unsigned char *got = r->got + thread * PERIOD_BYTES;
-    if (!memory_read(r->device, got, place(r, item), count * numbers_bytes(r->format)))
+    if (!hardware_read(r->device, got, place(r, item), count * numbers_bytes(r->format)))
         return false;
     if (r->fault && item + 1 == periods(r->elements))
         numbers_set(r->format, got, count - 1, numbers_get(r->format, got, count - 1) + 1);
@@ -195,16 +195,16 @@ bool long_check(const char *command, fopt_device device, const check_case *what,
     grad.format = what->formats.grad;
     param.fault = fault;
     param.result = result;
-    if (period_new(&p, what) && (param.array = memory_new(device, elements * numbers_bytes(param.format), 0)) &&
-        (grad.array = memory_new(device, elements * numbers_bytes(grad.format), 1))) {
+    if (period_new(&p, what) && (param.array = hardware_allocate(device, elements * numbers_bytes(param.format), 0)) &&
+        (grad.array = hardware_allocate(device, elements * numbers_bytes(grad.format), 1))) {
         param.values = p.before;
         grad.values = p.grad;
         wrong = check_arrays(device, what, &p, param, grad);
     }
     if (wrong)
         complain(command, "a tensor of %llu elements: %s", (unsigned long long)elements, wrong);
-    memory_free(device, param.array);
-    memory_free(device, grad.array);
+    hardware_release(device, param.array);
+    hardware_release(device, grad.array);
     period_free(&p);
     return !wrong;
 }

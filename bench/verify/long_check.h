@@ -2,7 +2,7 @@
 #ifndef LONG_CHECK_H
 #define LONG_CHECK_H
 
-#include "check.h"
+#include "verify/check.h"
 
 enum { LONG_CHECK_PERIOD = 1000003 };
 

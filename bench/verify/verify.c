@@ -1,14 +1,14 @@
-#include "check.h"
-#include "commands.h"
-#include "json_file.h"
-#include "long_check.h"
-#include "memory.h"
-#include "options.h"
-#include "parallel.h"
-#include "progress.h"
-#include "verify_cases.h"
-#include "verify_report.h"
-#include "whole_file.h"
+#include "machine/hardware.h"
+#include "machine/parallel.h"
+#include "program/commands.h"
+#include "program/json_file.h"
+#include "program/options.h"
+#include "program/progress.h"
+#include "program/whole_file.h"
+#include "verify/check.h"
+#include "verify/long_check.h"
+#include "verify/verify_cases.h"
+#include "verify/verify_report.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -130,7 +130,7 @@ static bool check_long(const char *command, fopt_device device, verify_row *row)
 {
     const double gibibyte = 1 << 30;
     const size_t needed = long_check_bytes(&row->what.what, row->what.long_elements);
-    const size_t available = memory_available(device);
+    const size_t available = hardware_available(device);
     row->tensors = 1;
     if (available > needed + memory_to_spare)
         return long_check(command, device, &row->what.what, row->what.long_elements, false, &row->result);
@@ -392,7 +392,7 @@ int verify_command(int argc, char **argv)
         chosen.first = number;
         chosen.end = number + 1;
     }
-    if (!memory_ready(argv[0], chosen.setting.device) ||
+    if (!hardware_ready(argv[0], chosen.setting.device) ||
         (chosen.json_path && !whole_file_writable(argv[0], chosen.json_path)))
         return EXIT_FAILURE;
     verify_hall hall;

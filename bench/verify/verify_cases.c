@@ -1,4 +1,4 @@
-#include "verify_cases.h"
+#include "verify/verify_cases.h"
 
 enum { FEW = 40, MANY = 10000 };
 

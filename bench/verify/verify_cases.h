@@ -3,7 +3,7 @@
 #ifndef VERIFY_CASES_H
 #define VERIFY_CASES_H
 
-#include "check.h"
+#include "verify/check.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-#include "json_file.h"
-#include "verify_report.h"
+#include "program/json_file.h"
+#include "verify/verify_report.h"
 
 #include <jansson.h>
 #include <math.h>

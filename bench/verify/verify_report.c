@@ -1,6 +1,6 @@
-#include "verify_report.h"
+#include "verify/verify_report.h"
 
-#include "options.h"
+#include "program/options.h"
 
 #include <stdio.h>
 

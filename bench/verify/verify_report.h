@@ -2,7 +2,7 @@
 #ifndef VERIFY_REPORT_H
 #define VERIFY_REPORT_H
 
-#include "verify_cases.h"
+#include "verify/verify_cases.h"
 
 #include <stdbool.h>
 #include <stddef.h>
