@@ -5,7 +5,6 @@
 #include "program/compiler.h"
 #include "program/json_file.h"
 #include "program/options.h"
-#include "train/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +43,16 @@ static const char *openblas(void)
 #endif
 }
 
+/* What train/gemm.c computes with. */
+static const char *product(void)
+{
+#ifdef FUSEDOPT_HAVE_CBLAS
+    return "OpenBLAS";
+#else
+    return "plain loops";
+#endif
+}
+
 static const char *cublas(void)
 {
 #ifdef FUSEDOPT_HAVE_CUBLAS
@@ -62,7 +71,7 @@ static void print_build(void)
            "  jansson           %s\n"
            "  OpenBLAS          %s\n"
            "  matrix product    %s%s\n",
-           fopt_version_string(), build_commit, openmp(), json_there ? "yes" : "no", openblas(), gemm_name(), cublas());
+           fopt_version_string(), build_commit, openmp(), json_there ? "yes" : "no", openblas(), product(), cublas());
 #ifdef FUSEDOPT_HAVE_CUDA
     printf("  CUDA              yes; %s\n"
            "  CUDA kernels for  " FUSEDOPT_CUDA_ARCHITECTURES "\n",

@@ -3,6 +3,8 @@
 #include "program/options.h"
 #include "program/whole_file.h"
 
+#ifdef FUSEDOPT_HAVE_JANSSON
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,3 +21,9 @@ bool json_write(const char *command, const char *path, json_t *root)
     json_decref(root);
     return good;
 }
+
+#else
+
+const bool json_there = false;
+
+#endif

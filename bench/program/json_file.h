@@ -1,5 +1,4 @@
-/* The option --json. All that needs jansson is in the sources *_json.c and json_file.c; a build without it has
- * json_none.c instead of them. */
+/* The option --json. Without jansson it is refused, so that no path of a JSON file reaches the writers *_json.c. */
 #ifndef JSON_FILE_H
 #define JSON_FILE_H
 

@@ -4,6 +4,8 @@
 #include "program/json_file.h"
 #include "time/bench_report.h"
 
+#ifdef FUSEDOPT_HAVE_JANSSON
+
 #include <jansson.h>
 #include <math.h>
 #include <sys/utsname.h>
@@ -85,3 +87,13 @@ bool bench_json(const char *command, const char *path, fopt_device device, const
     }
     return json_write(command, path, root);
 }
+
+#else /* --json is refused */
+
+bool bench_json(const char *command, const char *path, fopt_device on, const bench_entry *entries, size_t count)
+{
+    (void)command, (void)path, (void)on, (void)entries, (void)count;
+    return false;
+}
+
+#endif

@@ -4,11 +4,6 @@
 
 #include <cblas.h>
 
-const char *gemm_name(void)
-{
-    return "OpenBLAS";
-}
-
 void gemm(bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner, const float *a, const float *b,
           bool accumulate, float *c)
 {
@@ -22,11 +17,6 @@ void gemm(bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_
 #else
 
 #include <string.h>
-
-const char *gemm_name(void)
-{
-    return "plain loops";
-}
 
 void gemm(bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner, const float *a, const float *b,
           bool accumulate, float *c)

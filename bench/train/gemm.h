@@ -1,12 +1,9 @@
-/* The matrix product of the training engine. */
+/* The matrix product of the training engine: OpenBLAS, or plain loops where this build has none. */
 #ifndef GEMM_H
 #define GEMM_H
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* Whose product this is: "OpenBLAS" or "plain loops". */
-const char *gemm_name(void);
 
 /*
  * c = op(a) op(b), or c += op(a) op(b) if `accumulate`, where op() transposes if the matrix's flag is set.

@@ -1,6 +1,8 @@
 #include "program/json_file.h"
 #include "train/train_report.h"
 
+#ifdef FUSEDOPT_HAVE_JANSSON
+
 #include <jansson.h>
 #include <math.h>
 
@@ -29,3 +31,13 @@ bool train_json(const char *command, const char *path, const engine_run *runs, s
     }
     return json_write(command, path, root);
 }
+
+#else /* --json is refused */
+
+bool train_json(const char *command, const char *path, const engine_run *runs, size_t run_count)
+{
+    (void)command, (void)path, (void)runs, (void)run_count;
+    return false;
+}
+
+#endif

@@ -1,6 +1,8 @@
 #include "program/json_file.h"
 #include "verify/verify_report.h"
 
+#ifdef FUSEDOPT_HAVE_JANSSON
+
 #include <jansson.h>
 #include <math.h>
 
@@ -40,3 +42,14 @@ bool verify_json(const char *command, const char *path, const verify_setting *se
     }
     return json_write(command, path, root);
 }
+
+#else /* --json is refused */
+
+bool verify_json(const char *command, const char *path, const verify_setting *setting, const verify_row *rows,
+                 size_t count)
+{
+    (void)command, (void)path, (void)setting, (void)rows, (void)count;
+    return false;
+}
+
+#endif
