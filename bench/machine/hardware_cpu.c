@@ -113,7 +113,7 @@ FOR_EACH_ISA static void stream_range(const void *context, size_t begin, size_t 
     const hardware_roof *roof = context;
     float *restrict a = roof->a;
     const float *restrict b = roof->b;
-    for (size_t i = begin; i < end; ++i)
+    for (size_t i = begin; i < end; i++)
         a[i] = a[i] * 0.5f + b[i];
 }
 
@@ -139,7 +139,7 @@ enum { LINE = 64 };
 static void read_range(const void *context, size_t begin, size_t end)
 {
     const volatile char *array = *(const char *const *)context;
-    for (size_t line = begin; line < end; ++line)
+    for (size_t line = begin; line < end; line++)
         (void)array[line * LINE];
 }
 

@@ -132,7 +132,7 @@ static __global__ void __launch_bounds__(BLOCK) scale_add(float *a, const float 
         *(float4 *)(a + begin) = make_float4(x.x * 0.5f + y.x, x.y * 0.5f + y.y, x.z * 0.5f + y.z, x.w * 0.5f + y.w);
         return;
     }
-    for (size_t i = begin; i < count; ++i)
+    for (size_t i = begin; i < count; i++)
         a[i] = a[i] * 0.5f + b[i];
 }
 

@@ -87,7 +87,7 @@ static void print_cpu(const fopt_device_info *info)
            "  threads           %d\n"
            "  instruction sets ",
            info->name, info->threads);
-    for (int isa = FOPT_ISA_BASELINE; fopt_isa_name((fopt_isa)isa); ++isa)
+    for (int isa = FOPT_ISA_BASELINE; fopt_isa_name((fopt_isa)isa); isa++)
         if (info->isas & 1u << isa)
             printf(" %s%s", fopt_isa_name((fopt_isa)isa), (int)info->isa == isa ? " (chosen)" : "");
     putchar('\n');
@@ -102,7 +102,7 @@ static bool print_devices(fopt_device_kind kind)
         return false;
     if (count == 0 && fopt_device_query((fopt_device){kind, 0}, &none) != FOPT_OK)
         printf("%s: none: %s\n", kind == FOPT_CPU ? "cpu" : "cuda", fopt_last_error()); /* which says why */
-    for (int index = 0; index < count; ++index) {
+    for (int index = 0; index < count; index++) {
         fopt_device_info info = {.size = sizeof info};
         if (fopt_device_query((fopt_device){kind, index}, &info) != FOPT_OK)
             return false;

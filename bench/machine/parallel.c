@@ -27,7 +27,7 @@ bool parallel_items(item_function *work, item_function *finish, void *context, s
     bool good = true;
     omp_set_max_active_levels(2); /* an item's work may have threads of its own: the library's */
 #pragma omp parallel for ordered schedule(dynamic, 1) num_threads(parallel_threads(count)) if (count > 1)
-    for (size_t item = 0; item < count; ++item) {
+    for (size_t item = 0; item < count; item++) {
         const size_t thread = (size_t)omp_get_thread_num();
         bool going;
 #pragma omp atomic read
@@ -57,7 +57,7 @@ size_t parallel_threads(size_t count)
 bool parallel_items(item_function *work, item_function *finish, void *context, size_t count)
 {
     bool good = true;
-    for (size_t item = 0; item < count && good; ++item)
+    for (size_t item = 0; item < count && good; item++)
         good = work(context, 0, item) && (!finish || finish(context, 0, item));
     return good;
 }

@@ -38,7 +38,7 @@ FILE *gnuplot_open(const char *command, int width, int height)
         return NULL;
     }
     fprintf(script, "set terminal svg size %d,%d dynamic font 'sans,13' background 'white'\n", width, height);
-    for (size_t i = 0; i < GNUPLOT_COLOURS; ++i)
+    for (size_t i = 0; i < GNUPLOT_COLOURS; i++)
         fprintf(script, "set linetype %zu linecolor rgb '%s'\n", i + 1, colours[i]);
     fprintf(script, "set linetype cycle %d\n", GNUPLOT_COLOURS);
     return script;
@@ -47,7 +47,7 @@ FILE *gnuplot_open(const char *command, int width, int height)
 void gnuplot_quote(FILE *script, const char *text)
 {
     fputc('\'', script);
-    for (; *text; ++text)
+    for (; *text; text++)
         if (*text == '\'')
             fputs("''", script);
         else
@@ -124,7 +124,7 @@ static bool is_whole(const char *text, size_t bytes)
 {
     static const char end[] = "</svg>";
     while (bytes > 0 && strchr("\r\n \t", text[bytes - 1]))
-        --bytes;
+        bytes--;
     return bytes > strlen(end) && strncmp(text + bytes - strlen(end), end, strlen(end)) == 0 && strstr(text, "<svg");
 }
 

@@ -34,7 +34,7 @@ static void print_usage(FILE *stream)
         "Commands:\n"
         "\n",
         stream);
-    for (size_t i = 0; i < COMMAND_COUNT; ++i)
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
         fprintf(stream, "  %-19s %s\n", commands[i].name, commands[i].summary);
     fputs("  help                this text, or a command's own: its options\n"
           "\n"
@@ -50,7 +50,7 @@ static void print_usage(FILE *stream)
 /* Runs the command of this name with the arguments behind argv[0]. */
 static int run_command(const char *name, int argc, char **argv)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; ++i)
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(name, commands[i].name) == 0) {
             char full_name[32]; /* for the command's messages, and those of getopt_long() */
             snprintf(full_name, sizeof full_name, "fusedopt %s", name);
@@ -107,7 +107,7 @@ static int run(int argc, char **argv)
  * What is written to them fails still. */
 static void open_streams(void)
 {
-    for (int file = 0; file <= 2; ++file)
+    for (int file = 0; file <= 2; file++)
         if (fcntl(file, F_GETFD) < 0 && open("/dev/null", file == 0 ? O_WRONLY : O_RDONLY) != file)
             exit(EXIT_FAILURE);
 }

@@ -26,7 +26,7 @@ const char *parse_integer(const char *text, size_t high, size_t *value)
     /* strtoull() alone would take signs and spaces, and what is too large for any integer as the largest one. */
     const size_t length = strspn(text, "0123456789");
     size_t number = 0;
-    for (size_t i = 0; i < length; ++i) {
+    for (size_t i = 0; i < length; i++) {
         const size_t digit = (size_t)(text[i] - '0');
         if (digit > high || number > (high - digit) / 10)
             return NULL;
@@ -139,7 +139,7 @@ enum { MOST_OPTIONS = 16 };
 static size_t list_options(const option_spec *options, struct option list[MOST_OPTIONS])
 {
     size_t count = 0;
-    for (; options[count].name; ++count) {
+    for (; options[count].name; count++) {
         const int takes = options[count].kind == OPTION_FLAG ? no_argument : required_argument;
         list[count] = (struct option){options[count].name, takes, NULL, (int)count};
     }

@@ -84,7 +84,7 @@ static const int signals[SIGNALS] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 static void catch_signals(struct sigaction before[SIGNALS])
 {
-    for (size_t i = 0; i < SIGNALS; ++i) {
+    for (size_t i = 0; i < SIGNALS; i++) {
         struct sigaction action = {.sa_flags = (int)SA_RESETHAND | SA_NODEFER};
         action.sa_handler = clean_up;
         sigemptyset(&action.sa_mask);
@@ -96,7 +96,7 @@ static void catch_signals(struct sigaction before[SIGNALS])
 
 static void restore_signals(const struct sigaction before[SIGNALS])
 {
-    for (size_t i = 0; i < SIGNALS; ++i)
+    for (size_t i = 0; i < SIGNALS; i++)
         sigaction(signals[i], &before[i], NULL);
 }
 

@@ -54,7 +54,7 @@ typedef struct bench_options {
 /* Whether the library has what is to be timed: better said before the first case than at the last. */
 static bool all_supported(const char *command, fopt_device device, const bench_plan *made)
 {
-    for (size_t i = 0; i < made->count; ++i) {
+    for (size_t i = 0; i < made->count; i++) {
         const measure_case *what = &made->entries[i].what;
         const fopt_config config = {.size = sizeof config, .device = device};
         const fopt_tensor empty = {.size = sizeof empty, .param_format = what->param, .grad_format = what->grad};
@@ -85,7 +85,7 @@ static bool fits(fopt_device device, const measure_case *what)
 static void drop_what_does_not_fit(fopt_device device, bench_plan *made)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < made->count; ++i)
+    for (size_t i = 0; i < made->count; i++)
         if (fits(device, &made->entries[i].what))
             made->entries[kept++] = made->entries[i];
         else
@@ -102,7 +102,7 @@ static double work_of(fopt_device device, const bench_entry *entry)
 static progress begin_progress(fopt_device device, const bench_plan *made)
 {
     double work = 0;
-    for (size_t i = 0; i < made->count; ++i)
+    for (size_t i = 0; i < made->count; i++)
         work += work_of(device, &made->entries[i]);
     return progress_begin(work);
 }
@@ -119,7 +119,7 @@ static bool run(const char *command, const bench_options *chosen, bench_plan *ma
     }
     progress shown = begin_progress(chosen->device, made);
     bench_table_head();
-    for (size_t i = 0; i < made->count && good; ++i) {
+    for (size_t i = 0; i < made->count && good; i++) {
         bench_entry *entry = &made->entries[i];
         progress_show(&shown, "%zu of %zu: %s, %s of %zu parameters", i + 1, made->count, entry->what.rule,
                       entry->what.shapes.name, entry->what.shapes.params);

@@ -20,7 +20,7 @@ enum { RULE_COUNT = sizeof rules / sizeof *rules };
 /* Adds a value to a list, unless it is there already. Returns false if the list is full. */
 static bool add_value(size_t value, size_t *values, size_t *count)
 {
-    for (size_t i = 0; i < *count; ++i)
+    for (size_t i = 0; i < *count; i++)
         if (values[i] == value)
             return true;
     if (*count == BENCH_MOST)
@@ -32,7 +32,7 @@ static bool add_value(size_t value, size_t *values, size_t *count)
 bool bench_choose_rule(const char *command, const char *name, void *chosen)
 {
     bench_axes *axes = chosen;
-    for (size_t i = 0; i < RULE_COUNT; ++i)
+    for (size_t i = 0; i < RULE_COUNT; i++)
         if (strcmp(name, rules[i].name) == 0)
             return add_value(i, axes->rules, &axes->rule_count);
     complain(command, "--rule: '%s' is none of sgd, momentum, rmsprop, adam, adamw", name);
@@ -42,7 +42,7 @@ bool bench_choose_rule(const char *command, const char *name, void *chosen)
 bool bench_choose_shapes(const char *command, const char *name, void *chosen)
 {
     bench_axes *axes = chosen;
-    for (size_t i = 0; i < SHAPES_SETS; ++i)
+    for (size_t i = 0; i < SHAPES_SETS; i++)
         if (strcmp(name, shapes_names[i]) == 0)
             return add_value(i, axes->shapes, &axes->shapes_count);
     complain(command, "--shapes: '%s' is none of flat, small, gpt2, resnet50, llama", name);
@@ -54,7 +54,7 @@ static bool parse_format(const char **text, char end, fopt_format *format)
 {
     const char *stop = strchr(*text, end);
     const size_t length = stop ? (size_t)(stop - *text) : 0;
-    for (int i = 0; length > 0 && fopt_format_name((fopt_format)i); ++i) {
+    for (int i = 0; length > 0 && fopt_format_name((fopt_format)i); i++) {
         const char *name = fopt_format_name((fopt_format)i);
         if (strlen(name) == length && strncmp(name, *text, length) == 0) {
             *format = (fopt_format)i;
@@ -68,7 +68,7 @@ static bool parse_format(const char **text, char end, fopt_format *format)
 /* Adds formats, unless they are there already. Returns false if the list is full. */
 static bool add_formats(bench_formats f, bench_axes *axes)
 {
-    for (size_t i = 0; i < axes->formats_count; ++i)
+    for (size_t i = 0; i < axes->formats_count; i++)
         if (axes->formats[i].param == f.param && axes->formats[i].grad == f.grad && axes->formats[i].state == f.state)
             return true;
     if (axes->formats_count == BENCH_MOST)
@@ -118,7 +118,7 @@ static const char *parse_range(const char *text, size_t *low, size_t *high)
 bool bench_choose_params(const char *command, const char *text, void *chosen)
 {
     bench_axes *axes = chosen;
-    for (const char *rest = text;; ++rest) {
+    for (const char *rest = text;; rest++) {
         size_t low, high;
         rest = parse_range(rest, &low, &high);
         if (!rest || (*rest != ',' && *rest != '\0')) {
@@ -139,7 +139,7 @@ bool bench_choose_params(const char *command, const char *text, void *chosen)
 
 static bool has_case(const bench_plan *made, const measure_case *what)
 {
-    for (size_t i = 0; i < made->count; ++i) {
+    for (size_t i = 0; i < made->count; i++) {
         const measure_case *other = &made->entries[i].what;
         if (strcmp(other->rule, what->rule) == 0 && other->param == what->param && other->grad == what->grad &&
             other->state == what->state && other->shapes.name == what->shapes.name &&
@@ -168,7 +168,7 @@ static bool add_case(bench_plan *made, const struct rule *rule, bench_formats f,
     fopt_group *group = &entry->what.group;
     fopt_group_init(group, sizeof *group, rule->rule);
     group->momentum = rule->momentum;
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind)
+    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
         group->state_format[kind] = f.state;
     if (!shapes_new(set, params, scale, &entry->what.shapes))
         return false;
@@ -183,10 +183,10 @@ static bool add_case(bench_plan *made, const struct rule *rule, bench_formats f,
 static bool add_product(bench_plan *made, const bench_axes *a, size_t scale)
 {
     bool good = true;
-    for (size_t s = 0; s < a->shapes_count; ++s)
-        for (size_t r = 0; r < a->rule_count; ++r)
-            for (size_t f = 0; f < a->formats_count; ++f)
-                for (size_t n = 0; n < a->params_count && good; ++n)
+    for (size_t s = 0; s < a->shapes_count; s++)
+        for (size_t r = 0; r < a->rule_count; r++)
+            for (size_t f = 0; f < a->formats_count; f++)
+                for (size_t n = 0; n < a->params_count && good; n++)
                     good = add_case(made, &rules[a->rules[r]], a->formats[f], a->shapes[s], a->params[n], scale);
     return good;
 }
@@ -216,7 +216,7 @@ static bool add_standard(bench_plan *made, size_t params, size_t scale, bool qui
     bench_axes sizes = {0}, all_rules = {0}, all_formats = {0}, all_shapes = {0};
     for (size_t size = 1024; size <= params; size *= quick ? 64 : 4)
         sizes.params[sizes.params_count++] = size;
-    for (size_t i = 0; i < RULE_COUNT; ++i)
+    for (size_t i = 0; i < RULE_COUNT; i++)
         bench_choose_rule("", rules[i].name, &all_rules);
     bench_choose_formats("", "bf16/bf16/f32", &all_formats);
     bench_choose_formats("", "bf16/bf16/bf16", &all_formats);
@@ -224,13 +224,13 @@ static bool add_standard(bench_plan *made, size_t params, size_t scale, bool qui
     bench_choose_formats("", "f32/f32/q8", &all_formats);
     bench_choose_formats("", "bf16/bf16/q8", &all_formats);
     bench_choose_shapes("", "small", &all_shapes);
-    for (size_t i = SHAPES_FLAT + 1; i < SHAPES_SETS && !quick; ++i)
+    for (size_t i = SHAPES_FLAT + 1; i < SHAPES_SETS && !quick; i++)
         bench_choose_shapes("", shapes_names[i], &all_shapes);
 
     enum { PRODUCTS = 4 };
     const bench_axes *const products[PRODUCTS] = {&sizes, &all_rules, &all_formats, &all_shapes};
     bool good = true;
-    for (size_t i = 0; i < PRODUCTS && good; ++i) {
+    for (size_t i = 0; i < PRODUCTS && good; i++) {
         const bench_axes whole = completed(*products[i], params);
         good = add_product(made, &whole, scale);
     }
@@ -246,7 +246,7 @@ bool bench_plan_new(const bench_axes *chosen, size_t params, size_t scale, bool 
 
 void bench_plan_free(bench_plan *made)
 {
-    for (size_t i = 0; i < made->count; ++i)
+    for (size_t i = 0; i < made->count; i++)
         shapes_free(&made->entries[i].what.shapes);
     free(made->entries);
 }

@@ -70,9 +70,9 @@ bool bench_json(const char *command, const char *path, fopt_device device, const
 {
     json_t *roofs = json_array(), *rows = json_array();
     int failed = 0;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         failed |= json_array_append_new(roofs, describe_roof(&entries[i]));
-        for (size_t k = 0; k < entries[i].result.row_count; ++k)
+        for (size_t k = 0; k < entries[i].result.row_count; k++)
             failed |= json_array_append_new(rows, describe_row(&entries[i], &entries[i].result.rows[k]));
     }
     struct utsname machine = {0};

@@ -49,7 +49,7 @@ typedef struct curves {
 static size_t curve_points(const bench_entry *entries, size_t count, size_t index)
 {
     size_t points = 0;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         if (!in_curve(&entries[i], &entries[index]))
             continue;
         if (i < index)
@@ -62,7 +62,7 @@ static size_t curve_points(const bench_entry *entries, size_t count, size_t inde
 static size_t longest_curve(const bench_entry *entries, size_t count)
 {
     size_t longest = 0;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         longest = curve_points(entries, count, i) > longest ? curve_points(entries, count, i) : longest;
     return longest;
 }
@@ -87,7 +87,7 @@ static void add_curve(curves *all, const bench_entry *first, size_t row)
     *made = (curve){.first = first, .row = row};
     if (is_roof(made))
         return;
-    for (const curve *other = all->items; other < made; ++other) {
+    for (const curve *other = all->items; other < made; other++) {
         if (is_roof(other))
             continue;
         if (same_colour(other, made)) {
@@ -103,8 +103,8 @@ static bool list_curves(const bench_entry *entries, size_t count, curves *all)
 {
     const size_t longest = longest_curve(entries, count);
     *all = (curves){.items = calloc(count * (MEASURE_ENGINES + 1), sizeof *all->items)};
-    for (size_t i = 0; i < count && all->items; ++i)
-        for (size_t row = 0; curve_points(entries, count, i) == longest && row <= entries[i].result.row_count; ++row)
+    for (size_t i = 0; i < count && all->items; i++)
+        for (size_t row = 0; curve_points(entries, count, i) == longest && row <= entries[i].result.row_count; row++)
             add_curve(all, &entries[i], row);
     return all->items;
 }
@@ -140,7 +140,7 @@ static double throughput(const bench_entry *entry, double ns_per_param)
 
 static void send_curve(FILE *script, const bench_entry *entries, size_t count, const curve *c)
 {
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         const bench_entry *entry = &entries[i];
         if (!in_curve(entry, c->first))
             continue;
@@ -158,7 +158,7 @@ static void send_curve(FILE *script, const bench_entry *entries, size_t count, c
 /* Marks what the table marks. Where it marks nothing, a blank keeps gnuplot from missing the data. */
 static void send_marks(FILE *script, const bench_entry *entries, size_t count, const curve *c)
 {
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         const bench_entry *entry = &entries[i];
         if (!in_curve(entry, c->first))
             continue;
@@ -173,8 +173,8 @@ static void send_marks(FILE *script, const bench_entry *entries, size_t count, c
 static double most_throughput(const bench_entry *entries, size_t count, const curves *all)
 {
     double most = 0;
-    for (const curve *c = all->items; c < all->items + all->count; ++c)
-        for (const bench_entry *entry = entries; entry < entries + count; ++entry)
+    for (const curve *c = all->items; c < all->items + all->count; c++)
+        for (const bench_entry *entry = entries; entry < entries + count; entry++)
             if (in_curve(entry, c->first))
                 most = fmax(most, is_roof(c) ? entry->result.stream_gb_per_s
                                              : throughput(entry, entry->result.rows[c->row].ns_per_param.middle));
@@ -185,8 +185,8 @@ static double most_throughput(const bench_entry *entries, size_t count, const cu
 static void write_sizes(FILE *script, const bench_entry *entries, size_t count, const curves *all)
 {
     double low = INFINITY, high = 0;
-    for (size_t i = 0; i < count; ++i)
-        for (const curve *c = all->items; c < all->items + all->count; ++c)
+    for (size_t i = 0; i < count; i++)
+        for (const curve *c = all->items; c < all->items + all->count; c++)
             if (in_curve(&entries[i], c->first)) {
                 low = fmin(low, (double)entries[i].what.shapes.params);
                 high = fmax(high, (double)entries[i].what.shapes.params);
@@ -209,12 +209,12 @@ static void draw_curves(FILE *script, const bench_entry *entries, size_t count, 
             caption, 1.1 * most_throughput(entries, count, all));
     write_sizes(script, entries, count, all);
     fputs("plot", script);
-    for (const curve *c = all->items; c < all->items + all->count; ++c) {
+    for (const curve *c = all->items; c < all->items + all->count; c++) {
         fputs(c == all->items ? "" : ",", script);
         name_curve(script, c);
     }
     fputc('\n', script);
-    for (const curve *c = all->items; c < all->items + all->count; ++c) {
+    for (const curve *c = all->items; c < all->items + all->count; c++) {
         send_curve(script, entries, count, c);
         if (!is_roof(c))
             send_marks(script, entries, count, c);
@@ -226,7 +226,7 @@ static void draw_curves(FILE *script, const bench_entry *entries, size_t count, 
 /* Whether an entry gets a group of bars: of those that differ from it in size alone it is the largest. */
 static bool has_bars(const bench_entry *entries, size_t count, size_t index)
 {
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         if (in_curve(&entries[i], &entries[index]) && entries[i].what.shapes.params > entries[index].what.shapes.params)
             return false;
     return true;
@@ -235,7 +235,7 @@ static bool has_bars(const bench_entry *entries, size_t count, size_t index)
 static size_t count_groups(const bench_entry *entries, size_t count)
 {
     size_t groups = 0;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         groups += has_bars(entries, count, i);
     return groups;
 }
@@ -244,7 +244,7 @@ static size_t count_groups(const bench_entry *entries, size_t count)
 static const bench_entry *widest_entry(const bench_entry *entries, size_t count)
 {
     const bench_entry *widest = entries;
-    for (size_t i = 1; i < count; ++i)
+    for (size_t i = 1; i < count; i++)
         widest = entries[i].result.row_count > widest->result.row_count ? &entries[i] : widest;
     return widest;
 }
@@ -253,7 +253,7 @@ static const bench_entry *widest_entry(const bench_entry *entries, size_t count)
 static void send_bars(FILE *script, const bench_entry *entries, size_t count, size_t row, bool marks)
 {
     size_t group = 0;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         const measure_result *result = &entries[i].result;
         if (!has_bars(entries, count, i))
             continue;
@@ -274,8 +274,8 @@ static void send_bars(FILE *script, const bench_entry *entries, size_t count, si
 static double most_part(const bench_entry *entries, size_t count)
 {
     double most = 1;
-    for (size_t i = 0; i < count; ++i)
-        for (size_t row = 0; row < entries[i].result.row_count && has_bars(entries, count, i); ++row)
+    for (size_t i = 0; i < count; i++)
+        for (size_t row = 0; row < entries[i].result.row_count && has_bars(entries, count, i); row++)
             most = fmax(most, entries[i].result.rows[row].roof_fraction.middle);
     return most;
 }
@@ -285,7 +285,7 @@ static void name_groups(FILE *script, const bench_entry *entries, size_t count)
 {
     size_t group = 0;
     fputs("set xtics rotate by -35 noenhanced font ',10' (", script);
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         if (!has_bars(entries, count, i))
             continue;
         fputs(group > 0 ? ", '" : "'", script);
@@ -313,15 +313,15 @@ static void draw_bars(FILE *script, const bench_entry *entries, size_t count)
             caption, (double)groups - 0.4, 1.2 * most_part(entries, count));
     name_groups(script, entries, count);
     fputs("plot 1 with lines dashtype 2 linecolor 'gray' title 'roof'", script);
-    for (size_t row = 0; row < widest->result.row_count; ++row)
+    for (size_t row = 0; row < widest->result.row_count; row++)
         fprintf(
             script,
             ", '-' using 1:2:5 with boxes linetype %zu title '%s' noenhanced, '' using 1:3:(0):($4-$3) with vectors "
             "nohead linewidth 1.5 linecolor 'gray30' notitle, '' with labels offset 0.9,0.5 notitle",
             row + 1, engine_name(widest, row));
     fputc('\n', script);
-    for (size_t row = 0; row < widest->result.row_count; ++row)
-        for (int layer = 0; layer < 3; ++layer)
+    for (size_t row = 0; row < widest->result.row_count; row++)
+        for (int layer = 0; layer < 3; layer++)
             send_bars(script, entries, count, row, layer == 2);
 }
 

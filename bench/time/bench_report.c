@@ -21,7 +21,7 @@ void bench_table_rows(const bench_entry *entry)
     char formats[32];
     snprintf(formats, sizeof formats, "%s/%s/%s", fopt_format_name(what->param), fopt_format_name(what->grad),
              bench_state_name(entry));
-    for (size_t i = 0; i < entry->result.row_count; ++i) {
+    for (size_t i = 0; i < entry->result.row_count; i++) {
         const measure_row *row = &entry->result.rows[i];
         printf("%-8s %-14s %-8s %10zu %7zu %-8s %8.4f %6.*f %5.3f %6.3f %4.0f%%%s %7.*f %5d", what->rule, formats,
                what->shapes.name, what->shapes.params, what->shapes.tensors, row->engine, row->ns_per_param.middle,
@@ -39,11 +39,11 @@ void bench_table_foot(const bench_entry *entries, size_t count)
 {
     size_t wide = 0;
     double copy = 0, stream = 0;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < count; i++) {
         const measure_result *result = &entries[i].result;
         copy = fmax(copy, result->copy_gb_per_s);
         stream = fmax(stream, result->stream_gb_per_s);
-        for (size_t k = 0; k < result->row_count; ++k)
+        for (size_t k = 0; k < result->row_count; k++)
             wide += result->rows[k].wide;
     }
     printf("\n"

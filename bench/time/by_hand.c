@@ -34,7 +34,7 @@ FOR_EACH_ISA static void sgd_loop(const void *context, size_t begin, size_t end)
     const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param;
     const float *restrict g = j.tensor.grad;
-    for (size_t i = begin; i < end; ++i)
+    for (size_t i = begin; i < end; i++)
         p[i] -= j.lr * g[i];
 }
 
@@ -43,7 +43,7 @@ FOR_EACH_ISA static void momentum_loop(const void *context, size_t begin, size_t
     const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param, *restrict b = j.tensor.state[FOPT_MOMENTUM_BUFFER];
     const float *restrict g = j.tensor.grad;
-    for (size_t i = begin; i < end; ++i) {
+    for (size_t i = begin; i < end; i++) {
         b[i] = j.momentum * b[i] + g[i];
         p[i] -= j.lr * b[i];
     }
@@ -54,7 +54,7 @@ FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t 
     const by_hand_job j = *(const by_hand_job *)context;
     float *restrict p = j.tensor.param, *restrict s = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
-    for (size_t i = begin; i < end; ++i) {
+    for (size_t i = begin; i < end; i++) {
         s[i] = j.alpha * s[i] + (1 - j.alpha) * g[i] * g[i];
         p[i] -= j.lr * g[i] / (sqrtf(s[i]) + j.eps);
     }
@@ -67,7 +67,7 @@ FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end
     float *restrict p = j.tensor.param, *restrict m = j.tensor.state[FOPT_FIRST_MOMENT];
     float *restrict v = j.tensor.state[FOPT_SECOND_MOMENT];
     const float *restrict g = j.tensor.grad;
-    for (size_t i = begin; i < end; ++i) {
+    for (size_t i = begin; i < end; i++) {
         m[i] = j.beta1 * m[i] + (1 - j.beta1) * g[i];
         v[i] = j.beta2 * v[i] + (1 - j.beta2) * g[i] * g[i];
         p[i] -= j.decay * p[i] + j.step_size * m[i] / (sqrtf(v[i]) * j.correction + j.eps);
@@ -92,7 +92,7 @@ static void scale(float a, float *x, size_t begin, size_t end)
 /* y += a x^2 */
 FOR_EACH_ISA static void add_square(float a, const float *restrict x, float *restrict y, size_t begin, size_t end)
 {
-    for (size_t i = begin; i < end; ++i)
+    for (size_t i = begin; i < end; i++)
         y[i] += a * x[i] * x[i];
 }
 
@@ -100,7 +100,7 @@ FOR_EACH_ISA static void add_square(float a, const float *restrict x, float *res
 FOR_EACH_ISA static void divide(const float *restrict x, const float *restrict y, float a, float eps, float *restrict z,
                                 size_t begin, size_t end)
 {
-    for (size_t i = begin; i < end; ++i)
+    for (size_t i = begin; i < end; i++)
         z[i] = x[i] / (a * sqrtf(y[i]) + eps);
 }
 
@@ -165,7 +165,7 @@ static range_function *const chains[] = {CHAIN(sgd_blas), CHAIN(momentum_blas), 
 
 static const struct recipe *find(const fopt_group *group)
 {
-    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; ++i)
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++)
         if (recipes[i].rule == group->rule && recipes[i].momentum == (group->momentum > 0))
             return &recipes[i];
     return NULL;
@@ -175,7 +175,7 @@ bool by_hand_knows(const fopt_group *group)
 {
     fopt_group defaults;
     fopt_group_init(&defaults, sizeof defaults, group->rule);
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind)
+    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
         if (group->state_format[kind] != FOPT_F32)
             return false;
     return find(group) && group->flags == defaults.flags && group->weight_decay == defaults.weight_decay &&
@@ -211,7 +211,7 @@ static bool step(by_hand_model *model, bool chain)
     const by_hand_rule how = find(&model->group)->how;
     bool good = true;
     model->step++;
-    for (size_t i = 0; i < model->tensor_count && good; ++i) {
+    for (size_t i = 0; i < model->tensor_count && good; i++) {
         const by_hand_job job = describe(model, i);
         good = step_tensor(model, how, chain, &job);
     }

@@ -42,7 +42,7 @@ static bool fill(fopt_device device, fopt_format format, void *array, size_t cou
     if (!block)
         return false;
     splitmix random = {1};
-    for (size_t i = 0; i < BLOCK; ++i)
+    for (size_t i = 0; i < BLOCK; i++)
         numbers_set(format, block, i, numbers_ordinary(format, &random));
     bool good = true;
     for (size_t i = 0; i < count && good; i += BLOCK)
@@ -56,7 +56,7 @@ static bool allocate(subject *s)
 {
     const measure_case *what = s->what;
     size_t elements = 0;
-    for (size_t i = 0; i < what->shapes.tensors; ++i)
+    for (size_t i = 0; i < what->shapes.tensors; i++)
         elements += padded(what->shapes.counts[i]);
     s->param = hardware_allocate(s->device, elements * numbers_bytes(what->param), INDEX_PARAM);
     s->grad = hardware_allocate(s->device, elements * numbers_bytes(what->grad), INDEX_GRAD);
@@ -70,7 +70,7 @@ static fopt_status create(subject *s)
     const measure_case *what = s->what;
     const fopt_config config = {.size = sizeof config, .device = s->device};
     size_t begin = 0;
-    for (size_t i = 0; i < what->shapes.tensors; ++i) {
+    for (size_t i = 0; i < what->shapes.tensors; i++) {
         s->tensors[i] = (fopt_tensor){.size = sizeof *s->tensors,
                                       .param = (char *)s->param + begin * numbers_bytes(what->param),
                                       .grad = (char *)s->grad + begin * numbers_bytes(what->grad),
@@ -97,7 +97,7 @@ static bool describe_by_hand(subject *s)
 {
     const measure_case *what = s->what;
     size_t largest = 0;
-    for (size_t i = 0; i < what->shapes.tensors; ++i)
+    for (size_t i = 0; i < what->shapes.tensors; i++)
         largest = what->shapes.counts[i] > largest ? what->shapes.counts[i] : largest;
     if (what->param != FOPT_F32 || what->grad != FOPT_F32 || !by_hand_knows(&what->group) || largest == 0 ||
         largest > BY_HAND_LARGEST)
@@ -107,10 +107,10 @@ static bool describe_by_hand(subject *s)
     s->by_hand_tensors = calloc(what->shapes.tensors, sizeof *s->by_hand_tensors);
     if (!s->scratch || !s->by_hand_tensors)
         return false;
-    for (size_t i = 0; i < what->shapes.tensors; ++i) {
+    for (size_t i = 0; i < what->shapes.tensors; i++) {
         const fopt_tensor *tensor = &s->tensors[i];
         s->by_hand_tensors[i] = (by_hand_tensor){.param = tensor->param, .grad = tensor->grad, .count = tensor->count};
-        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; ++kind) {
+        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
             fopt_array view = {.size = sizeof view};
             fopt_state(s->optimizer, i, kind, &view);
             s->by_hand_tensors[i].state[kind] = view.data;
@@ -230,7 +230,7 @@ typedef struct samples {
 /* Each contender once a round, another one first each time: what drifts, drifts for all alike. */
 static bool time_round(subject *s, size_t round, hardware_timing timings[CONTENDERS])
 {
-    for (size_t turn = 0; turn < CONTENDERS; ++turn) {
+    for (size_t turn = 0; turn < CONTENDERS; turn++) {
         const size_t who = (round + turn) % CONTENDERS;
         if (!takes_part(s, who))
             continue;
@@ -246,7 +246,7 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
 {
     enum { WARM_UP = 2 /* rounds that touch every page */, LEAST = 3 };
     const double end = stopwatch() + effort.seconds;
-    for (size_t round = 0; round < effort.rounds + WARM_UP; ++round) {
+    for (size_t round = 0; round < effort.rounds + WARM_UP; round++) {
         hardware_timing timings[CONTENDERS] = {0};
         if (round >= WARM_UP + LEAST && stopwatch() > end)
             break;
@@ -254,7 +254,7 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
             complain(command, "the device failed; of the library's errors the last is: %s", fopt_last_error());
             return false;
         }
-        for (size_t who = 0; who < CONTENDERS && round >= WARM_UP; ++who) {
+        for (size_t who = 0; who < CONTENDERS && round >= WARM_UP; who++) {
             timed->seconds[who][timed->count] = timings[who].seconds;
             timed->host_seconds[who][timed->count] = timings[who].host_seconds;
         }
@@ -270,7 +270,7 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
 static quartiles summarize(double factor, const double *numerator, const double *less, const double *denominator,
                            size_t count, double *scratch, bool *wide)
 {
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         scratch[i] = factor * (numerator[i] - (less ? less[i] : 0)) / (denominator ? denominator[i] : 1);
     const double drift = wide ? quartiles_drift(scratch, count) : 0;
     const quartiles found = quartiles_of(scratch, count);
@@ -282,7 +282,7 @@ static quartiles summarize(double factor, const double *numerator, const double 
 static double least(const double *values, size_t count)
 {
     double found = values[0];
-    for (size_t i = 1; i < count; ++i)
+    for (size_t i = 1; i < count; i++)
         found = values[i] < found ? values[i] : found;
     return found;
 }
@@ -322,7 +322,7 @@ static void describe_result(subject *s, const samples *timed, double *scratch, m
             12e-9 * elements / summarize(1, timed->seconds[STREAM], NULL, NULL, timed->count, scratch, NULL).middle,
         .samples = timed->count,
     };
-    for (size_t who = 0; who < CONTENDERS; ++who)
+    for (size_t who = 0; who < CONTENDERS; who++)
         if (contenders[who].engine && takes_part(s, who))
             result->rows[result->row_count++] = describe_row(s, timed, who, scratch);
 }
@@ -353,7 +353,7 @@ bool measure(const char *command, fopt_device device, const measure_case *what, 
     samples timed = {0};
     const size_t rounds = effort.rounds;
     double *numbers = calloc(rounds * (2 * CONTENDERS + 1), sizeof *numbers);
-    for (size_t i = 0; numbers && i < CONTENDERS; ++i) {
+    for (size_t i = 0; numbers && i < CONTENDERS; i++) {
         timed.seconds[i] = numbers + 2 * i * rounds;
         timed.host_seconds[i] = numbers + (2 * i + 1) * rounds;
     }

@@ -27,7 +27,7 @@ static void small(shapes *made, size_t params, size_t scale)
     (void)params;
     (void)scale;
     splitmix random = {10000};
-    for (size_t i = 0; i < 10000; ++i)
+    for (size_t i = 0; i < 10000; i++)
         add(made, 64 * (1 + splitmix_next(&random) % 64));
 }
 
@@ -52,7 +52,7 @@ static void gpt2(shapes *made, size_t params, size_t scale)
     const size_t width = 768;
     add(made, 50257 * width);
     add(made, 1024 * width);
-    for (size_t layer = 0; layer < 12; ++layer) {
+    for (size_t layer = 0; layer < 12; layer++) {
         add_norm(made, width);
         add_affine(made, width, 3 * width);
         add_affine(made, width, width);
@@ -78,9 +78,9 @@ static void resnet50(shapes *made, size_t params, size_t scale)
     static const size_t blocks[] = {3, 4, 6, 3};
     add_convolution(made, 3, 64, 7);
     size_t inputs = 64;
-    for (size_t stage = 0; stage < sizeof blocks / sizeof *blocks; ++stage) {
+    for (size_t stage = 0; stage < sizeof blocks / sizeof *blocks; stage++) {
         const size_t width = (size_t)64 << stage;
-        for (size_t block = 0; block < blocks[stage]; ++block) {
+        for (size_t block = 0; block < blocks[stage]; block++) {
             add_convolution(made, inputs, width, 1);
             add_convolution(made, width, width, 3);
             add_convolution(made, width, 4 * width, 1);
@@ -98,10 +98,10 @@ static void llama(shapes *made, size_t params, size_t scale)
     (void)params;
     const size_t width = 4096, inner = 11008, words = 32000;
     add(made, words * width / scale);
-    for (size_t layer = 0; layer < 32; ++layer) {
-        for (size_t i = 0; i < 4; ++i) /* query, key, value, output */
+    for (size_t layer = 0; layer < 32; layer++) {
+        for (size_t i = 0; i < 4; i++) /* query, key, value, output */
             add(made, width * width / scale);
-        for (size_t i = 0; i < 3; ++i) /* gate, up, down */
+        for (size_t i = 0; i < 3; i++) /* gate, up, down */
             add(made, width * inner / scale);
         add(made, width);
         add(made, width);

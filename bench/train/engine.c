@@ -43,12 +43,12 @@ static bool good(train_device *d, fopt_status status)
 
 static void describe_groups(const engine_rule *rule, fopt_group *groups)
 {
-    for (size_t i = 0; i < GROUPS; ++i) {
+    for (size_t i = 0; i < GROUPS; i++) {
         fopt_group_init(&groups[i], sizeof groups[i], rule->rule);
         groups[i].lr = rule->lr;
         groups[i].momentum = rule->momentum;
         groups[i].weight_decay = i == WEIGHTS ? rule->weight_decay : 0.0;
-        for (size_t kind = 0; kind < FOPT_STATE_KINDS; ++kind)
+        for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
             groups[i].state_format[kind] = rule->state_format;
     }
 }
@@ -57,7 +57,7 @@ static void describe_tensors(const mlp *net, fopt_tensor *tensors)
 {
     static const char *const names[MLP_LAYERS][GROUPS] = {
         {"layer1.weights", "layer1.biases"}, {"layer2.weights", "layer2.biases"}, {"layer3.weights", "layer3.biases"}};
-    for (size_t i = 0; i < TENSORS; ++i) {
+    for (size_t i = 0; i < TENSORS; i++) {
         const mlp_layer *layer = &net->layers[i / GROUPS];
         const size_t group = i % GROUPS;
         const bool weights = group == WEIGHTS;
@@ -85,7 +85,7 @@ static bool create_optimizer(trainer *t, engine_run *run)
     if (!good(t->device, fopt_query_sizes(&config, groups, GROUPS, tensors, TENSORS, &sizes)))
         return false;
     size_t params = 0;
-    for (size_t i = 0; i < TENSORS; ++i)
+    for (size_t i = 0; i < TENSORS; i++)
         params += tensors[i].count;
     run->state_bytes_per_param = (double)sizes.state_bytes / (double)params;
     return good(t->device, fopt_create(&config, groups, GROUPS, tensors, TENSORS, &t->optimizer));
@@ -103,7 +103,7 @@ static double schedule(size_t step, size_t steps)
 static fopt_status set_lr(trainer *t, double lr)
 {
     fopt_status status = FOPT_OK;
-    for (size_t group = 0; group < GROUPS && status == FOPT_OK; ++group)
+    for (size_t group = 0; group < GROUPS && status == FOPT_OK; group++)
         status = fopt_set_lr(t->optimizer, group, lr, t->device->stream);
     return status;
 }
@@ -144,7 +144,7 @@ static bool train_epoch(trainer *t, size_t epoch, const engine_run *run)
     splitmix_shuffle(&t->random, t->order, DATASET_TRAINING);
     d->does->upload(d, t->there->order, t->order, sizeof t->order);
     d->does->upload(d, &t->there->loss, &loss, sizeof loss);
-    for (size_t batch = 0; batch < BATCHES; ++batch) {
+    for (size_t batch = 0; batch < BATCHES; batch++) {
         const double lr = run->rule->lr * schedule(epoch * BATCHES + batch, run->epochs * BATCHES);
         if (!train_batch(t, batch * BATCH, lr))
             return false;
@@ -156,10 +156,10 @@ static bool train_epoch(trainer *t, size_t epoch, const engine_run *run)
 
 static bool train(trainer *t, engine_run *run)
 {
-    for (size_t i = 0; i < DATASET_TRAINING; ++i)
+    for (size_t i = 0; i < DATASET_TRAINING; i++)
         t->order[i] = i;
     const double start = stopwatch();
-    for (size_t epoch = 0; epoch < run->epochs; ++epoch) {
+    for (size_t epoch = 0; epoch < run->epochs; epoch++) {
         if (!train_epoch(t, epoch, run))
             return false;
         progress_add(run->shown, 1);

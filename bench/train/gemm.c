@@ -25,12 +25,12 @@ void gemm(bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_
     const size_t b_row = transpose_b ? 1 : columns, b_column = transpose_b ? inner : 1;
     if (!accumulate)
         memset(c, 0, rows * columns * sizeof *c);
-    for (size_t i = 0; i < rows; ++i) {
+    for (size_t i = 0; i < rows; i++) {
         float *restrict sums = c + i * columns;
-        for (size_t k = 0; k < inner; ++k) {
+        for (size_t k = 0; k < inner; k++) {
             const float scale = a[i * a_row + k * a_column];
             const float *restrict terms = b + k * b_row;
-            for (size_t j = 0; j < columns; ++j)
+            for (size_t j = 0; j < columns; j++)
                 sums[j] += scale * terms[j * b_column];
         }
     }

@@ -23,7 +23,7 @@ static float *take(float **free_memory, size_t count)
 static size_t floats_needed(size_t rows)
 {
     size_t total = 0;
-    for (size_t i = 0; i < MLP_LAYERS; ++i)
+    for (size_t i = 0; i < MLP_LAYERS; i++)
         total += 2 * (padded(widths[i] * widths[i + 1]) + padded(widths[i + 1]) + padded(rows * widths[i + 1]));
     return total;
 }
@@ -31,7 +31,7 @@ static size_t floats_needed(size_t rows)
 static void place_layers(mlp *net, size_t rows)
 {
     float *free_memory = net->memory;
-    for (size_t i = 0; i < MLP_LAYERS; ++i) {
+    for (size_t i = 0; i < MLP_LAYERS; i++) {
         const size_t inputs = widths[i], outputs = widths[i + 1];
         mlp_layer *layer = &net->layers[i];
         layer->inputs = inputs;
@@ -49,7 +49,7 @@ static void place_layers(mlp *net, size_t rows)
 static void draw_weights(const mlp_layer *layer, splitmix *random, float *weights)
 {
     const float bound = sqrtf(6.0f / (float)layer->inputs);
-    for (size_t k = 0; k < layer->inputs * layer->outputs; ++k)
+    for (size_t k = 0; k < layer->inputs * layer->outputs; k++)
         weights[k] = bound * splitmix_symmetric(random);
 }
 
@@ -60,7 +60,7 @@ void mlp_create(mlp *net, train_device *d, size_t rows, splitmix *random)
     *net = (mlp){.device = d, .memory = d->does->allocate(d, total * sizeof *image)};
     if (image && net->memory) {
         place_layers(net, rows);
-        for (size_t i = 0; i < MLP_LAYERS; ++i)
+        for (size_t i = 0; i < MLP_LAYERS; i++)
             draw_weights(&net->layers[i], random, image + (net->layers[i].weights - net->memory));
         d->does->upload(d, net->memory, image, total * sizeof *image);
     } else {
@@ -83,7 +83,7 @@ static const float *inputs_of(const mlp *net, size_t layer, const float *batch)
 void mlp_forward(mlp *net, const float *inputs, size_t rows)
 {
     train_device *d = net->device;
-    for (size_t i = 0; i < MLP_LAYERS; ++i) {
+    for (size_t i = 0; i < MLP_LAYERS; i++) {
         const mlp_layer *layer = &net->layers[i];
         d->does->fill_rows(d, rows, layer->outputs, layer->biases, layer->values);
         d->does->product(d, false, false, rows, layer->outputs, layer->inputs, inputs_of(net, i, inputs),

@@ -59,7 +59,7 @@ typedef struct train_options {
 /* The rules with single-precision state are all there are; the others repeat them. */
 static void print_rules(FILE *stream)
 {
-    for (size_t i = 0; i < RULE_COUNT; ++i)
+    for (size_t i = 0; i < RULE_COUNT; i++)
         if (rules[i].state_format == FOPT_F32)
             fprintf(stream, " %s", rules[i].name);
     fputc('\n', stream);
@@ -69,7 +69,7 @@ static bool choose_rule(const char *command, const char *name, void *target)
 {
     train_options *chosen = target;
     bool found = false;
-    for (size_t i = 0; i < RULE_COUNT; ++i) {
+    for (size_t i = 0; i < RULE_COUNT; i++) {
         if (strcmp(name, rules[i].name) != 0)
             continue;
         chosen->chosen_count += !chosen->chosen[i];
@@ -100,7 +100,7 @@ static bool train_all(train_device *d, const train_options *chosen, const datase
 {
     progress shown = progress_begin((double)(run_count * chosen->epochs));
     train_table_head(chosen->seeds);
-    for (size_t i = 0; i < run_count; ++i) {
+    for (size_t i = 0; i < run_count; i++) {
         runs[i].shown = &shown;
         if (!engine_train(d, data, &runs[i]))
             return false;
@@ -113,11 +113,11 @@ static bool train_all(train_device *d, const train_options *chosen, const datase
 /* Lists what is to be trained, rule by rule and seed by seed. Where a learning rate was chosen all rules take it. */
 static void list_runs(const train_options *chosen, engine_rule used[RULE_COUNT], engine_run *runs, double *losses)
 {
-    for (size_t i = 0; i < RULE_COUNT; ++i) {
+    for (size_t i = 0; i < RULE_COUNT; i++) {
         used[i] = rules[i];
         if (chosen->lr > 0)
             used[i].lr = chosen->lr;
-        for (size_t seed = 1; seed <= chosen->seeds && (chosen->chosen_count == 0 || chosen->chosen[i]); ++seed) {
+        for (size_t seed = 1; seed <= chosen->seeds && (chosen->chosen_count == 0 || chosen->chosen[i]); seed++) {
             *runs++ = (engine_run){.rule = &used[i], .seed = seed, .epochs = chosen->epochs, .losses = losses};
             losses += chosen->epochs;
         }

@@ -42,7 +42,7 @@ static void gather(train_device *d, const size_t *order, size_t rows, size_t col
                    const uint8_t *from_labels, float *to, uint8_t *to_labels)
 {
     (void)d;
-    for (size_t row = 0; row < rows; ++row) {
+    for (size_t row = 0; row < rows; row++) {
         memcpy(to + row * columns, from + order[row] * columns, columns * sizeof *to);
         to_labels[row] = from_labels[order[row]];
     }
@@ -58,29 +58,29 @@ static void product(train_device *d, bool transpose_a, bool transpose_b, size_t 
 static void fill_rows(train_device *d, size_t rows, size_t columns, const float *values, float *matrix)
 {
     (void)d;
-    for (size_t row = 0; row < rows; ++row)
+    for (size_t row = 0; row < rows; row++)
         memcpy(matrix + row * columns, values, columns * sizeof *matrix);
 }
 
 static void add_column_sums(train_device *d, size_t rows, size_t columns, const float *matrix, float *sums)
 {
     (void)d;
-    for (size_t row = 0; row < rows; ++row)
-        for (size_t column = 0; column < columns; ++column)
+    for (size_t row = 0; row < rows; row++)
+        for (size_t column = 0; column < columns; column++)
             sums[column] += matrix[row * columns + column];
 }
 
 static void relu(train_device *d, size_t count, float *values)
 {
     (void)d;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         values[i] = values[i] > 0.0f ? values[i] : 0.0f;
 }
 
 static void relu_gradient(train_device *d, size_t count, const float *values, float *grads)
 {
     (void)d;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         if (values[i] <= 0.0f)
             grads[i] = 0.0f;
 }
@@ -90,7 +90,7 @@ static void softmax_loss(train_device *d, size_t rows, size_t classes, const flo
 {
     (void)d;
     double sum = 0.0;
-    for (size_t row = 0; row < rows; ++row)
+    for (size_t row = 0; row < rows; row++)
         sum += (double)softmax_cross_entropy(logits + row * classes, classes, labels[row], rows, grads + row * classes);
     *loss += sum;
 }
@@ -99,7 +99,7 @@ static void count_correct(train_device *d, size_t rows, size_t classes, const fl
                           uint32_t *correct)
 {
     (void)d;
-    for (size_t row = 0; row < rows; ++row)
+    for (size_t row = 0; row < rows; row++)
         *correct += softmax_largest(logits + row * classes, classes) == labels[row];
 }
 

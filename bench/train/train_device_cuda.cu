@@ -142,7 +142,7 @@ static __global__ void __launch_bounds__(BLOCK)
     if (column >= columns)
         return;
     float sum = sums[column];
-    for (size_t row = 0; row < rows; ++row)
+    for (size_t row = 0; row < rows; row++)
         sum += matrix[row * columns + column];
     sums[column] = sum;
 }

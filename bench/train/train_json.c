@@ -16,7 +16,7 @@ bool train_json(const char *command, const char *path, const engine_run *runs, s
 {
     json_t *rows = json_array();
     int failed = 0;
-    for (size_t i = 0; i < run_count; ++i) {
+    for (size_t i = 0; i < run_count; i++) {
         const engine_run *run = &runs[i];
         failed |= json_array_append_new(rows, json_pack("{s:s, s:s, s:f, s:o, s:f, s:I}", "rule", run->rule->name,
                                                         "state_format", train_state_format(run),

@@ -29,7 +29,7 @@ const char *train_state_format(const engine_run *run)
 static double mean(const engine_run *runs, size_t count, double (*value)(const engine_run *))
 {
     double sum = 0.0;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         sum += value(&runs[i]);
     return sum / (double)count;
 }
@@ -39,7 +39,7 @@ static double standard_error(const engine_run *runs, size_t count, double (*valu
 {
     const double center = mean(runs, count, value);
     double squares = 0.0;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         squares += (value(&runs[i]) - center) * (value(&runs[i]) - center);
     return sqrt(squares / (double)(count - 1) / (double)count);
 }
@@ -74,9 +74,9 @@ void train_table_row(const engine_run *runs, size_t seeds)
 /* One curve of inline data: the mean loss of a rule's runs, epoch by epoch; none where training diverged. */
 static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
 {
-    for (size_t epoch = 0; epoch < runs->epochs; ++epoch) {
+    for (size_t epoch = 0; epoch < runs->epochs; epoch++) {
         double sum = 0.0;
-        for (size_t i = 0; i < seeds; ++i)
+        for (size_t i = 0; i < seeds; i++)
             sum += runs[i].losses[epoch];
         if (isfinite(sum))
             fprintf(gnuplot, "%zu %.9g\n", epoch + 1, sum / (double)seeds);
@@ -96,7 +96,7 @@ static bool same_rule(const engine_run *a, const engine_run *b)
 static size_t rule_number(const engine_run *runs, const engine_run *run)
 {
     size_t number = 1;
-    for (const engine_run *other = runs; !same_rule(other, run); ++other)
+    for (const engine_run *other = runs; !same_rule(other, run); other++)
         number += !same_rule(other, other + 1);
     return number;
 }
@@ -106,8 +106,8 @@ static size_t rule_number(const engine_run *runs, const engine_run *run)
 static void write_range(FILE *script, const engine_run *runs, size_t run_count)
 {
     double low = INFINITY, high = 0;
-    for (size_t i = 0; i < run_count; ++i)
-        for (size_t epoch = 0; epoch < runs[i].epochs; ++epoch)
+    for (size_t i = 0; i < run_count; i++)
+        for (size_t epoch = 0; epoch < runs[i].epochs; epoch++)
             if (isfinite(runs[i].losses[epoch]) && runs[i].losses[epoch] > 0) {
                 low = fmin(low, runs[i].losses[epoch]);
                 high = fmax(high, runs[i].losses[epoch]);

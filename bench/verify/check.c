@@ -53,7 +53,7 @@ static void choose_runners(check_bench *b)
         b->runners[b->runner_count++] = (runner){FOPT_ISA_AUTO, 0};
         return;
     }
-    for (fopt_isa isa = FOPT_ISA_BASELINE; fopt_isa_name(isa); ++isa)
+    for (fopt_isa isa = FOPT_ISA_BASELINE; fopt_isa_name(isa); isa++)
         for (int threads = 1; threads <= THREADS && (info.isas & 1u << isa); threads += THREADS - 1)
             if (isa != FOPT_ISA_BASELINE || threads > 1) /* that is the reference */
                 b->runners[b->runner_count++] = (runner){isa, threads};
@@ -107,10 +107,10 @@ check_bench *check_open(const char *command, fopt_device device, size_t small_te
     if (good) {
         choose_runners(b);
         const size_t bytes = b->layout.elements * sizeof(float);
-        for (size_t step = 0; step <= STEPS; ++step)
-            for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+        for (size_t step = 0; step <= STEPS; step++)
+            for (size_t array = 0; array < JUDGE_ARRAYS; array++)
                 good = (b->want[step][array] = calloc(1, bytes)) && good;
-        for (size_t step = 0; step < STEPS; ++step)
+        for (size_t step = 0; step < STEPS; step++)
             good = (b->grads[step] = calloc(1, bytes)) && good;
         good = (b->got = calloc(1, bytes)) && good;
         good = (b->param = hardware_allocate(device, bytes, 0)) && good;
@@ -129,10 +129,10 @@ void check_close(check_bench *b)
 {
     if (!b)
         return;
-    for (size_t step = 0; step <= STEPS; ++step)
-        for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+    for (size_t step = 0; step <= STEPS; step++)
+        for (size_t array = 0; array < JUDGE_ARRAYS; array++)
             free(b->want[step][array]);
-    for (size_t step = 0; step < STEPS; ++step)
+    for (size_t step = 0; step < STEPS; step++)
         free(b->grads[step]);
     free(b->got);
     layout_free(&b->layout);
@@ -161,8 +161,8 @@ enum { UNTOUCHED = 0xa5, ONE_IN = 8 /* numbers is adversarial */ };
 static void draw(const check_bench *b, data_kind kind, fopt_format format, unsigned char *array, splitmix *random)
 {
     memset(array, UNTOUCHED, b->layout.elements * sizeof(float));
-    for (size_t t = 0; t < b->layout.tensors; ++t)
-        for (size_t i = b->layout.places[t].begin; i < b->layout.places[t].begin + b->layout.places[t].count; ++i)
+    for (size_t t = 0; t < b->layout.tensors; t++)
+        for (size_t i = b->layout.places[t].begin; i < b->layout.places[t].begin + b->layout.places[t].count; i++)
             numbers_set(format, array, i,
                         kind == ADVERSARIAL && splitmix_next(random) % ONE_IN == 0 ? numbers_special(format, random)
                                                                                    : numbers_ordinary(format, random));
@@ -172,9 +172,9 @@ static void draw_all(check_bench *b, const check_case *what, data_kind kind)
 {
     splitmix random = {what->seed};
     draw(b, kind, what->formats.param, b->want[0][JUDGE_PARAM], &random);
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         memset(b->want[0][array], 0, b->layout.elements * sizeof(float));
-    for (size_t step = 0; step < STEPS; ++step)
+    for (size_t step = 0; step < STEPS; step++)
         draw(b, kind, what->formats.grad, b->grads[step], &random);
 }
 
@@ -211,7 +211,7 @@ static const char *begin(session *s, runner how)
                                 .device_allocator = {s->state, arena_allocate, arena_release},
                                 .isa = how.isa,
                                 .threads = how.threads};
-    for (size_t t = 0; t < b->layout.tensors; ++t)
+    for (size_t t = 0; t < b->layout.tensors; t++)
         b->descriptions[t] =
             (fopt_tensor){.size = sizeof *b->descriptions,
                           .param = (char *)s->param + b->layout.places[t].begin * numbers_bytes(formats.param),
@@ -260,7 +260,7 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
     if (array == JUDGE_PARAM)
         return copied(hardware_read(s->device, to, s->param, b->layout.elements * bytes));
     memset(to, 0, b->layout.elements * sizeof(float));
-    for (size_t t = 0; t < b->layout.tensors; ++t) {
+    for (size_t t = 0; t < b->layout.tensors; t++) {
         const place *p = &b->layout.places[t];
         fopt_array view = {.size = sizeof view};
         if (fopt_state(s->optimizer, t, (fopt_state_kind)(array - JUDGE_STATES), &view) != FOPT_OK)
@@ -315,15 +315,15 @@ static void ask_oracle(const scene *s, size_t step)
 {
     const check_bench *b = s->bench;
     judge_arrays before, after;
-    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
         const bool kept = check_keeps(&s->what->group, array);
         before.data[array] = kept ? b->want[step - 1][array] : NULL;
         after.data[array] = kept ? b->want[step][array] : NULL;
         before.formats[array] = after.formats[array] = format_of(s->what, array);
     }
     judge_error worst[JUDGE_ARRAYS] = {0};
-    for (size_t t = 0; t < b->layout.tensors; ++t) {
-        for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array) {
+    for (size_t t = 0; t < b->layout.tensors; t++) {
+        for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
             before.absmax[array] = layout_absmax(&b->layout, b->want[step - 1][array]) + b->layout.places[t].tile;
             after.absmax[array] = layout_absmax(&b->layout, b->want[step][array]) + b->layout.places[t].tile;
         }
@@ -331,7 +331,7 @@ static void ask_oracle(const scene *s, size_t step)
                    b->layout.places[t].begin, b->layout.places[t].begin + b->layout.places[t].count, worst);
         s->result->elements += b->layout.places[t].count;
     }
-    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
         double *most = array == JUDGE_PARAM ? &s->result->param_ulps : &s->result->state_ulps;
         *most = fmax(*most, worst[array].ulps);
         if (worst[array].ulps > (array == JUDGE_PARAM ? JUDGE_PARAM_ULPS : JUDGE_STATE_ULPS)) {
@@ -348,9 +348,9 @@ static const char *run_reference(const scene *s)
     check_bench *b = s->bench;
     session reference = {b, s->what, the_cpu, b->host_param, b->host_grad, &b->host_state, NULL};
     const char *wrong = begin(&reference, (runner){FOPT_ISA_BASELINE, 1});
-    for (size_t step = 1; step <= STEPS && !wrong; ++step) {
+    for (size_t step = 1; step <= STEPS && !wrong; step++) {
         wrong = make_step(&reference, step - 1);
-        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; ++array)
+        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; array++)
             if (check_keeps(&s->what->group, array)) {
                 wrong = read_array(&reference, array, b->want[step][array]);
                 plant(s, true, step, array, b->want[step][array]);
@@ -402,9 +402,9 @@ static const char *run_device(const scene *s, runner how)
     check_bench *b = s->bench;
     session tried = {b, s->what, b->device, b->param, b->grad, &b->state, NULL};
     const char *wrong = begin(&tried, how);
-    for (size_t step = 1; step <= STEPS && !wrong; ++step) {
+    for (size_t step = 1; step <= STEPS && !wrong; step++) {
         wrong = make_step(&tried, step - 1);
-        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; ++array)
+        for (size_t array = 0; array < JUDGE_ARRAYS && !wrong; array++)
             if (check_keeps(&s->what->group, array)) {
                 wrong = read_array(&tried, array, b->got);
                 plant(s, false, step, array, b->got);
@@ -421,11 +421,11 @@ bool check(const char *command, check_bench *bench, const check_case *what, cons
 {
     const char *wrong = NULL;
     *result = (check_result){0};
-    for (data_kind data = 0; data < DATA_KINDS && !wrong; ++data) {
+    for (data_kind data = 0; data < DATA_KINDS && !wrong; data++) {
         const scene s = {bench, what, fault, data, result};
         draw_all(bench, what, data);
         wrong = run_reference(&s);
-        for (size_t i = 0; i < bench->runner_count && !wrong; ++i)
+        for (size_t i = 0; i < bench->runner_count && !wrong; i++)
             wrong = run_device(&s, bench->runners[i]);
     }
     if (wrong)

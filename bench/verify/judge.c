@@ -123,7 +123,7 @@ static bool is_huge(double value)
 static bool read_element(const judge_arrays *before, size_t begin, size_t i, double values[JUDGE_ARRAYS])
 {
     bool promised = true;
-    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
         values[array] = before->data[array] ? value_of(before, array, begin, i) : 0;
         promised = promised && (is_square(array) || !is_huge(values[array]));
     }
@@ -140,7 +140,7 @@ typedef struct expectation {
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (after->data[array]) {
             quantized = quantized || after->formats[array] == FOPT_Q8;
             finite = finite && isfinite(e->want[array]) && (!is_square(array) || e->want[array] < (double)FLT_MAX);
@@ -157,11 +157,11 @@ static expectation ask(const fopt_group *group, int64_t step, const double befor
     expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
     memcpy(e.want + JUDGE_STATES, result.after.state, KINDS * sizeof *element.state);
     memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, KINDS * sizeof *element.state);
-    for (size_t array = 0; array < JUDGE_ARRAYS; ++array) /* "stays at the largest finite value of its format" */
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) /* "stays at the largest finite value of its format" */
         if (is_square(array) && isfinite(e.want[array]))
             e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));
     if (stays(after, &e, gradient))
-        for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+        for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
             e.want[array] = before[array];
             e.magnitude[array] = fabs(before[array]);
         }
@@ -177,7 +177,7 @@ typedef struct tile {
 static void judge_tile(const judge_arrays *after, const tile *t, size_t number, size_t element,
                        judge_error worst[JUDGE_ARRAYS])
 {
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array) {
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
         if (!after->data[array] || after->formats[array] != FOPT_Q8)
             continue;
         const double got = (double)after->absmax[array][number];
@@ -191,13 +191,13 @@ void judge_step(const fopt_group *group, int64_t step, const judge_arrays *befor
                 const void *grad, const judge_arrays *after, size_t begin, size_t end, judge_error worst[JUDGE_ARRAYS])
 {
     tile t = {.whole = true};
-    for (size_t i = begin; i < end; ++i) {
+    for (size_t i = begin; i < end; i++) {
         double values[JUDGE_ARRAYS];
         const double gradient = numbers_value(grad_format, numbers_get(grad_format, grad, i));
         const bool promised = read_element(before, begin, i, values) && !is_huge(gradient);
         if (promised) {
             const expectation e = ask(group, step, values, gradient, after);
-            for (size_t array = 0; array < JUDGE_ARRAYS; ++array) {
+            for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
                 if (!after->data[array])
                     continue;
                 judge_one(after, array, begin, i, e.want[array], e.magnitude[array], &worst[array]);

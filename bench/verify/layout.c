@@ -16,7 +16,7 @@ bool layout_new(size_t small_tensors, layout *made)
     made->places = calloc(made->tensors, sizeof *made->places);
     if (!made->places)
         return false;
-    for (size_t i = 0; i < made->tensors; ++i) {
+    for (size_t i = 0; i < made->tensors; i++) {
         const size_t small = i - SPECIAL_TENSORS;
         const size_t shift = i < SPECIAL_TENSORS ? (size_t)special[i][1] : small % 4;
         place *p = &made->places[i];

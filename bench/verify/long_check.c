@@ -23,7 +23,7 @@ static bool period_new(period *p, const check_case *what)
     *p = (period){malloc(PERIOD_BYTES), malloc(PERIOD_BYTES), malloc(PERIOD_BYTES)};
     if (!p->before || !p->after || !p->grad)
         return false;
-    for (size_t i = 0; i < PERIOD; ++i) {
+    for (size_t i = 0; i < PERIOD; i++) {
         numbers_set(what->formats.param, p->before, i, numbers_ordinary(what->formats.param, &random));
         numbers_set(what->formats.grad, p->grad, i, numbers_ordinary(what->formats.grad, &random));
     }

@@ -56,7 +56,7 @@ static bool is_chosen(const verify_options *chosen, const verify_case *what)
 
 static bool choose_rule(const char *command, const char *name, void *rules)
 {
-    for (int rule = 0; fopt_rule_name((fopt_rule)rule); ++rule)
+    for (int rule = 0; fopt_rule_name((fopt_rule)rule); rule++)
         if (strcmp(name, fopt_rule_name((fopt_rule)rule)) == 0) {
             *(unsigned *)rules |= 1u << rule;
             return true;
@@ -98,7 +98,7 @@ static bool open_hall(const char *command, const verify_options *chosen, verify_
 
 static void empty_rooms(verify_hall *hall)
 {
-    for (size_t i = 0; i < hall->room_count && hall->rooms; ++i) {
+    for (size_t i = 0; i < hall->room_count && hall->rooms; i++) {
         check_close(hall->rooms[i].bench);
         hall->rooms[i] = (verify_room){0};
     }
@@ -198,7 +198,7 @@ static bool print_sum(const verify_row *rows, size_t count)
 {
     size_t wrong = 0, skipped = 0;
     check_result sum = {0};
-    for (const verify_row *row = rows; row < rows + count; ++row) {
+    for (const verify_row *row = rows; row < rows + count; row++) {
         skipped += row->skipped[0] != '\0';
         wrong += !verify_row_passed(row);
         sum.elements += row->result.elements;
@@ -284,7 +284,7 @@ static bool test_case(const char *command, check_bench *bench, const check_case 
         complain(command, "%s", result.message);
         return false;
     }
-    for (size_t array = 0; array < JUDGE_ARRAYS; ++array)
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++)
         if (check_keeps(&what->group, array) &&
             (!test_array(command, bench, what, (check_fault){.array = array}, faults) ||
              (is_quantized(&what->group, array) &&
@@ -334,7 +334,7 @@ static bool complain_of_row(void *context, size_t thread, size_t item)
 static bool list_some_rows(verify_hall *hall)
 {
     const verify_options *chosen = hall->chosen;
-    for (size_t number = chosen->first; number < chosen->end; ++number) {
+    for (size_t number = chosen->first; number < chosen->end; number++) {
         const verify_row row = {.number = number, .what = verify_case_at(number, chosen->setting.seed)};
         const bool one_of_some = number % (SELF_TEST_STRIDE * chosen->stride) == 0 || row.what.long_elements > 0;
         if (is_chosen(chosen, &row.what) && (one_of_some || chosen->end - chosen->first == 1))
@@ -355,7 +355,7 @@ static bool self_test(verify_hall *hall)
         complain(hall->command, "out of memory");
     show_progress(hall, 0);
     good = good && parallel_items(test_row, complain_of_row, &context, hall->row_count);
-    for (size_t i = 0; i < hall->row_count && good; ++i) {
+    for (size_t i = 0; i < hall->row_count && good; i++) {
         sum.planted += context.faults[i].planted;
         sum.missed += context.faults[i].missed;
     }

@@ -31,7 +31,7 @@ bool verify_json(const char *command, const char *path, const verify_setting *se
 {
     json_t *described = json_array();
     int failed = 0;
-    for (size_t i = 0; i < count; ++i)
+    for (size_t i = 0; i < count; i++)
         failed |= json_array_append_new(described, describe_row(&rows[i]));
     json_t *root = json_pack("{s:s, s:s, s:I, s:o}", "version", fopt_version_string(), "device",
                              setting->device.kind == FOPT_CPU ? "cpu" : "cuda", "seed", (json_int_t)setting->seed,

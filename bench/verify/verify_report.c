@@ -11,7 +11,7 @@ bool verify_row_passed(const verify_row *row)
 
 const char *verify_row_state(const verify_row *row)
 {
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; ++array)
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (check_keeps(&row->what.what.group, array))
             return fopt_format_name(row->what.what.group.state_format[array - JUDGE_STATES]);
     return "none";
