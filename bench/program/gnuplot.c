@@ -13,12 +13,13 @@
 
 extern char **environ;
 
-bool gnuplot_there(const char *command)
+bool gnuplot_ready(const char *command, const char *path)
 {
-    if (system("gnuplot --version >/dev/null 2>&1") == 0)
-        return true;
-    complain(command, "--plot needs the program gnuplot, which cannot be run");
-    return false;
+    if (path && system("gnuplot --version >/dev/null 2>&1") != 0) {
+        complain(command, "--plot needs the program gnuplot, which cannot be run");
+        return false;
+    }
+    return whole_file_writable(command, path);
 }
 
 /* ---- the script ---------------------------------------------------------------------------------------------- */

@@ -7,8 +7,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Whether gnuplot can be run. */
-bool gnuplot_there(const char *command);
+/* Says, before the work rather than after, whether a plot can be expected to come into this file: gnuplot can be run,
+ * and whole_file_writable(). NULL: none is wanted. */
+bool gnuplot_ready(const char *command, const char *path);
 
 /* The linetypes, 1 and up, that are of different colours. */
 enum { GNUPLOT_COLOURS = 15 };

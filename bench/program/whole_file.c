@@ -59,6 +59,8 @@ static bool done(const char *command, const char *path, bool good)
 
 bool whole_file_writable(const char *command, const char *path)
 {
+    if (!path)
+        return true;
     target to;
     const bool good = done(command, path,
                            find_target(path, &to) && (to.in_place ? access(to.path, W_OK) == 0 : may_replace(to.path)));
@@ -168,6 +170,8 @@ static bool replace(const target *to, const char *text, size_t bytes)
 
 bool whole_file_write(const char *command, const char *path, const char *text, size_t bytes)
 {
+    if (!path)
+        return true;
     target to;
     const bool good = done(command, path,
                            find_target(path, &to) &&

@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 /* Says, before the work rather than after, whether whole_file_write() can be expected to succeed: the folder is there
- * and may be written, or what is no regular file may be. Creates nothing. Complains, as `command` (options.h), if not.
- */
+ * and may be written, or what is no regular file may be. NULL: none is wanted. Creates nothing. Complains, as `command`
+ * (options.h), if not. */
 bool whole_file_writable(const char *command, const char *path);
 
 /* Replaces a file, or makes it: the text goes into a new file in the same folder, which takes the name when all of it

@@ -392,8 +392,7 @@ int verify_command(int argc, char **argv)
         chosen.first = number;
         chosen.end = number + 1;
     }
-    if (!hardware_ready(argv[0], chosen.setting.device) ||
-        (chosen.json_path && !whole_file_writable(argv[0], chosen.json_path)))
+    if (!hardware_ready(argv[0], chosen.setting.device) || !whole_file_writable(argv[0], chosen.json_path))
         return EXIT_FAILURE;
     verify_hall hall;
     judge_prepare();
