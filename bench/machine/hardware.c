@@ -1,5 +1,4 @@
 #include "machine/hardware.h"
-
 #include "program/options.h"
 
 /* NULL: this build has none for such a device. */

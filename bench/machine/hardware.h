@@ -6,7 +6,6 @@
 #define HARDWARE_H
 
 #include "fusedopt.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,7 +1,6 @@
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/stopwatch.h"
-
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -2,7 +2,6 @@
 #include "machine/hardware.h"
 #include "program/options.h"
 #include "program/stopwatch.h"
-
 #include <cstdio>
 #include <cuda_runtime.h>
 

@@ -5,7 +5,6 @@
 #include "program/compiler.h"
 #include "program/json_file.h"
 #include "program/options.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #ifdef FUSEDOPT_HAVE_CBLAS

@@ -1,9 +1,7 @@
 #include "program/gnuplot.h"
-
 #include "program/commit.h"
 #include "program/options.h"
 #include "program/whole_file.h"
-
 #include <errno.h>
 #include <spawn.h>
 #include <stdlib.h>

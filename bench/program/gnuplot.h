@@ -3,7 +3,6 @@
 #define GNUPLOT_H
 
 #include "fusedopt.h"
-
 #include <stdbool.h>
 #include <stdio.h>
 

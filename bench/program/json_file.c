@@ -1,5 +1,4 @@
 #include "program/json_file.h"
-
 #include "program/options.h"
 #include "program/whole_file.h"
 

@@ -1,7 +1,6 @@
 #include "fusedopt.h"
 #include "program/commands.h"
 #include "program/options.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,7 +1,5 @@
 #include "program/options.h"
-
 #include "program/json_file.h"
-
 #include <getopt.h>
 #include <math.h>
 #include <stdarg.h>

@@ -3,7 +3,6 @@
 #define OPTIONS_H
 
 #include "fusedopt.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

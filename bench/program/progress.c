@@ -1,7 +1,5 @@
 #include "program/progress.h"
-
 #include "program/stopwatch.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>

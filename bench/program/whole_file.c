@@ -1,7 +1,5 @@
 #include "program/whole_file.h"
-
 #include "program/options.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

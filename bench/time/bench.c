@@ -8,7 +8,6 @@
 #include "program/whole_file.h"
 #include "time/bench_cases.h"
 #include "time/bench_report.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

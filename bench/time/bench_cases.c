@@ -1,7 +1,5 @@
 #include "time/bench_cases.h"
-
 #include "program/options.h"
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
 #define BENCH_CASES_H
 
 #include "time/bench_report.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

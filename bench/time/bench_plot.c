@@ -1,7 +1,6 @@
 #include "program/gnuplot.h"
 #include "program/options.h"
 #include "time/bench_report.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

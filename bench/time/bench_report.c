@@ -1,5 +1,4 @@
 #include "time/bench_report.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

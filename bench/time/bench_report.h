@@ -3,7 +3,6 @@
 #define BENCH_REPORT_H
 
 #include "time/measure.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,7 +1,5 @@
 #include "time/by_hand.h"
-
 #include "machine/parallel.h"
-
 #include <math.h>
 #ifdef FUSEDOPT_HAVE_CBLAS
 #include <cblas.h>

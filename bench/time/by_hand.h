@@ -7,7 +7,6 @@
 #define BY_HAND_H
 
 #include "fusedopt.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,6 +1,5 @@
 /* Steps by hand on CUDA: a kernel for each tensor, and a chain of cuBLAS calls and kernels for what cuBLAS has not. */
 #include "time/by_hand.h"
-
 #include <cuda_runtime.h>
 #ifdef FUSEDOPT_HAVE_CUBLAS
 #include <cublas_v2.h>

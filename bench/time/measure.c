@@ -1,11 +1,9 @@
 #include "time/measure.h"
-
 #include "../tests/numbers.h"
 #include "machine/hardware.h"
 #include "program/options.h"
 #include "program/stopwatch.h"
 #include "time/by_hand.h"
-
 #include <math.h>
 #include <stdlib.h>
 

@@ -5,7 +5,6 @@
 #include "fusedopt.h"
 #include "time/quartiles.h"
 #include "time/shapes.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

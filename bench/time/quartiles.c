@@ -1,5 +1,4 @@
 #include "time/quartiles.h"
-
 #include <stdlib.h>
 
 static int compare(const void *x, const void *y)

@@ -1,8 +1,6 @@
 #include "train/dataset.h"
-
 #include "../tests/splitmix.h"
 #include "train/digits.h"
-
 #include <stddef.h>
 
 _Static_assert(DATASET_COUNT == DIGITS_COUNT && DATASET_PIXELS == DIGITS_PIXELS, "dataset.h describes digits.h");

@@ -1,9 +1,7 @@
 #include "train/engine.h"
-
 #include "../tests/splitmix.h"
 #include "program/stopwatch.h"
 #include "train/mlp.h"
-
 #include <math.h>
 #include <stdio.h>
 

@@ -6,7 +6,6 @@
 #include "program/progress.h"
 #include "train/dataset.h"
 #include "train/train_device.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

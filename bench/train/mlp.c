@@ -1,5 +1,4 @@
 #include "train/mlp.h"
-
 #include <math.h>
 #include <stdlib.h>
 

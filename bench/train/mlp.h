@@ -9,7 +9,6 @@
 
 #include "../tests/splitmix.h"
 #include "train/train_device.h"
-
 #include <stddef.h>
 #include <stdint.h>
 

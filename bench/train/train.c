@@ -9,7 +9,6 @@
 #include "train/engine.h"
 #include "train/train_device.h"
 #include "train/train_report.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

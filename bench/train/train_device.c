@@ -1,9 +1,7 @@
 #include "train/train_device.h"
-
 #include "program/options.h"
 #include "train/gemm.h"
 #include "train/softmax.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,7 +10,6 @@
 #define TRAIN_DEVICE_H
 
 #include "fusedopt.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

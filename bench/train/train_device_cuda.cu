@@ -1,7 +1,6 @@
 /* The operations on CUDA: cuBLAS's matrix product, and small kernels. */
 #include "train/softmax.h"
 #include "train/train_device.h"
-
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 

@@ -1,7 +1,5 @@
 #include "train/train_report.h"
-
 #include "program/gnuplot.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #define TRAIN_REPORT_H
 
 #include "train/engine.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,12 +1,10 @@
 #include "verify/check.h"
-
 #include "../tests/numbers.h"
 #include "../tests/oracle.h"
 #include "../tests/splitmix.h"
 #include "machine/hardware.h"
 #include "program/options.h"
 #include "verify/layout.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,6 @@
 #include "../tests/cases.h"
 #include "fusedopt.h"
 #include "verify/judge.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

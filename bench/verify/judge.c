@@ -1,9 +1,7 @@
 #include "verify/judge.h"
-
 #include "../tests/numbers.h"
 #include "../tests/oracle.h"
 #include "../tests/q8.h"
-
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #define JUDGE_H
 
 #include "fusedopt.h"
-
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,5 +1,4 @@
 #include "verify/layout.h"
-
 #include <stdlib.h>
 
 enum { TILE = LAYOUT_TILE, SPECIAL_TENSORS = 9 };

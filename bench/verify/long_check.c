@@ -1,11 +1,9 @@
 #include "verify/long_check.h"
-
 #include "../tests/numbers.h"
 #include "../tests/splitmix.h"
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/options.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,6 @@
 #include "verify/long_check.h"
 #include "verify/verify_cases.h"
 #include "verify/verify_report.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

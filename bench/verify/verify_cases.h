@@ -4,7 +4,6 @@
 #define VERIFY_CASES_H
 
 #include "verify/check.h"
-
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,7 +1,5 @@
 #include "verify/verify_report.h"
-
 #include "program/options.h"
-
 #include <stdio.h>
 
 bool verify_row_passed(const verify_row *row)

@@ -3,7 +3,6 @@
 #define VERIFY_REPORT_H
 
 #include "verify/verify_cases.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 
