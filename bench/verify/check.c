@@ -414,8 +414,8 @@ static const char *run_device(const scene *s, runner how)
     return wrong;
 }
 
-bool check(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
-           check_result *result)
+bool check_run(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
+               check_result *result)
 {
     const char *wrong = NULL;
     *result = (check_result){0};

@@ -46,7 +46,7 @@ size_t check_tensors(const check_bench *bench);
 bool check_keeps(const fopt_group *group, size_t array);
 
 /* `fault` may be NULL. After a failure of the library it complains, as `command`, and returns false. */
-bool check(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
-           check_result *result);
+bool check_run(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
+               check_result *result);
 
 #endif

@@ -145,7 +145,7 @@ static bool check_row(void *context, size_t thread, size_t item)
     if (!make_room(hall, thread, row->what.small_tensors))
         return false;
     row->tensors = check_tensors(hall->rooms[thread].bench);
-    return check(hall->command, hall->rooms[thread].bench, &row->what.what, NULL, &row->result);
+    return check_run(hall->command, hall->rooms[thread].bench, &row->what.what, NULL, &row->result);
 }
 
 /* Shows which case comes next, once so many are done. */
@@ -260,12 +260,12 @@ static bool test_array(const char *command, check_bench *bench, const check_case
                        verify_faults *faults)
 {
     check_result result;
-    if (!check(command, bench, what, &fault, &result))
+    if (!check_run(command, bench, what, &fault, &result))
         return false;
     const char *name = judge_array_name(what->group.rule, fault.array);
     count_fault(result.differing_bits > 0, name, "comparison of bits", faults);
     fault.in_reference = true;
-    if (!check(command, bench, what, &fault, &result))
+    if (!check_run(command, bench, what, &fault, &result))
         return false;
     const bool found =
         fault.array == JUDGE_PARAM ? result.param_ulps > JUDGE_PARAM_ULPS : result.state_ulps > JUDGE_STATE_ULPS;
@@ -277,7 +277,7 @@ static bool test_array(const char *command, check_bench *bench, const check_case
 static bool test_case(const char *command, check_bench *bench, const check_case *what, verify_faults *faults)
 {
     check_result result;
-    if (!check(command, bench, what, NULL, &result))
+    if (!check_run(command, bench, what, NULL, &result))
         return false;
     if (result.message[0] != '\0') {
         complain(command, "%s", result.message);
