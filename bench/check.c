@@ -1,8 +1,8 @@
 #include "check.h"
 
-#include "../tests/numbers.h"
-#include "../tests/oracle.h"
-#include "../tests/splitmix.h"
+#include "../tests/reference/numbers.h"
+#include "../tests/reference/oracle.h"
+#include "../tests/reference/splitmix.h"
 #include "layout.h"
 #include "memory.h"
 #include "options.h"

@@ -1,6 +1,6 @@
 #include "dataset.h"
 
-#include "../tests/splitmix.h"
+#include "../tests/reference/splitmix.h"
 #include "digits.h"
 
 #include <stddef.h>

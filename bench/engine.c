@@ -1,6 +1,6 @@
 #include "engine.h"
 
-#include "../tests/splitmix.h"
+#include "../tests/reference/splitmix.h"
 #include "mlp.h"
 #include "stopwatch.h"
 

@@ -1,7 +1,7 @@
 #include "long_check.h"
 
-#include "../tests/numbers.h"
-#include "../tests/splitmix.h"
+#include "../tests/reference/numbers.h"
+#include "../tests/reference/splitmix.h"
 #include "memory.h"
 #include "options.h"
 #include "parallel.h"

@@ -1,6 +1,6 @@
 #include "measure.h"
 
-#include "../tests/numbers.h"
+#include "../tests/reference/numbers.h"
 #include "memory.h"
 #include "options.h"
 #include "peers.h"

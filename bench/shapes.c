@@ -1,6 +1,6 @@
 #include "shapes.h"
 
-#include "../tests/splitmix.h"
+#include "../tests/reference/splitmix.h"
 
 #include <stdlib.h>
 
