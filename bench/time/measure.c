@@ -1,5 +1,5 @@
 #include "time/measure.h"
-#include "../tests/numbers.h"
+#include "../tests/reference/numbers.h"
 #include "machine/hardware.h"
 #include "program/options.h"
 #include "program/stopwatch.h"

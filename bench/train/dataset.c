@@ -1,5 +1,5 @@
 #include "train/dataset.h"
-#include "../tests/splitmix.h"
+#include "../tests/reference/splitmix.h"
 #include "train/digits.h"
 #include <stddef.h>
 

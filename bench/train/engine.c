@@ -1,5 +1,5 @@
 #include "train/engine.h"
-#include "../tests/splitmix.h"
+#include "../tests/reference/splitmix.h"
 #include "program/stopwatch.h"
 #include "train/mlp.h"
 #include <math.h>

@@ -1,9 +1,9 @@
-/* Checks one case of tests/cases.h: the library on a device against the CPU's portable code to the bit, and that
- * against the oracle, step by step, over tensors of many sizes. */
+/* Checks one case of tests/reference/cases.h: the library on a device against the CPU's portable code to the bit, and
+ * that against the oracle, step by step, over tensors of many sizes. */
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "../tests/cases.h"
+#include "../tests/reference/cases.h"
 #include "fusedopt.h"
 #include "verify/judge.h"
 #include <stdbool.h>

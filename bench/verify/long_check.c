@@ -1,6 +1,6 @@
 #include "verify/long_check.h"
-#include "../tests/numbers.h"
-#include "../tests/splitmix.h"
+#include "../tests/reference/numbers.h"
+#include "../tests/reference/splitmix.h"
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/options.h"
