@@ -1,8 +1,8 @@
 #include "time/measure.h"
-#include "../tests/reference/numbers.h"
 #include "machine/hardware.h"
 #include "program/options.h"
 #include "program/stopwatch.h"
+#include "reference/numbers.h"
 #include "time/by_hand.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 #include "time/shapes.h"
-#include "../tests/reference/splitmix.h"
+#include "reference/splitmix.h"
 #include <stdlib.h>
 
 const char *const shapes_names[SHAPES_SETS] = {"flat", "small", "gpt2", "resnet50", "llama"};

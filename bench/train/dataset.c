@@ -1,5 +1,5 @@
 #include "train/dataset.h"
-#include "../tests/reference/splitmix.h"
+#include "reference/splitmix.h"
 #include "train/digits.h"
 #include <stddef.h>
 

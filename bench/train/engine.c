@@ -1,6 +1,6 @@
 #include "train/engine.h"
-#include "../tests/reference/splitmix.h"
 #include "program/stopwatch.h"
+#include "reference/splitmix.h"
 #include "train/mlp.h"
 #include <math.h>
 #include <stdio.h>

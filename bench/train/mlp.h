@@ -7,7 +7,7 @@
 #ifndef MLP_H
 #define MLP_H
 
-#include "../tests/reference/splitmix.h"
+#include "reference/splitmix.h"
 #include "train/train_device.h"
 #include <stddef.h>
 #include <stdint.h>

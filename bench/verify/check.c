@@ -1,9 +1,9 @@
 #include "verify/check.h"
-#include "../tests/reference/numbers.h"
-#include "../tests/reference/oracle.h"
-#include "../tests/reference/splitmix.h"
 #include "machine/hardware.h"
 #include "program/options.h"
+#include "reference/numbers.h"
+#include "reference/oracle.h"
+#include "reference/splitmix.h"
 #include "verify/layout.h"
 #include <math.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "../tests/reference/cases.h"
 #include "fusedopt.h"
+#include "reference/cases.h"
 #include "verify/judge.h"
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 #include "verify/judge.h"
-#include "../tests/reference/numbers.h"
-#include "../tests/reference/oracle.h"
-#include "../tests/reference/q8_maps.h"
+#include "reference/numbers.h"
+#include "reference/oracle.h"
+#include "reference/q8_maps.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 #include "verify/long_check.h"
-#include "../tests/reference/numbers.h"
-#include "../tests/reference/splitmix.h"
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/options.h"
+#include "reference/numbers.h"
+#include "reference/splitmix.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
