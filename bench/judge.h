@@ -27,8 +27,8 @@ const char *judge_array_name(fopt_rule rule, size_t array);
  * first element that differs, if any does. */
 uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_t count, size_t *first);
 
-/* Errors are counted as oracle.h says. A code of FOPT_Q8 is as wrong as the number, or its tile's absmax, would have to be
- * for no other code to be nearer. */
+/* Errors are counted as oracle.h says. A code of FOPT_Q8 is as wrong as the number, or its tile's absmax, would have to
+ * be for no other code to be nearer. */
 typedef struct judge_error {
     double ulps;
     size_t element;

@@ -13,10 +13,10 @@ typedef struct books {
     size_t calls, live_blocks, live_bytes;
     size_t fail_at; /* the number of the call, from 1, that gives NULL; 0: none does */
 
-    /* Where the memory is from; NULL: malloc, filled with rubbish, so many bytes behind an aligned address. */
+    /* Get memory, or NULL, and give it back. Where both are NULL it is malloc's, filled with rubbish. */
     void *(*give)(struct books *b, size_t bytes, size_t alignment);
     void (*take)(struct books *b, void *block);
-    size_t misalignment;
+    size_t misalignment; /* of malloc's: bytes behind an aligned address */
 
     struct {
         unsigned char *pointer;

@@ -10,8 +10,7 @@ typedef void call_function(void *argument, size_t index);
 int forwards(void *context, size_t count, call_function *function, void *argument);
 int backwards(void *context, size_t count, call_function *function, void *argument);
 
-/* Starts so many threads, and gives each the calls whose index leaves its number when divided by theirs. Fails if one
- * cannot be started. */
+/* Starts that many threads: number i makes the calls i, i + OWN_THREADS, and so on. Fails if one cannot be started. */
 enum { OWN_THREADS = 4 };
 int on_own_threads(void *context, size_t count, call_function *function, void *argument);
 

@@ -23,7 +23,7 @@ report() {
 
 # check TEXT WRONG: passes if nothing is wrong. What is, a line each, is shown.
 check() {
-    head -n 40 <<<"$2" >"$dir/log"
+    grep . <<<"$2" | head -n 40 >"$dir/log"
     [ -z "$2" ]
     report $? "$1"
 }

@@ -38,7 +38,7 @@ void mirror_free(mirror m);
 void mirror_upload(mirror m);
 unsigned char *mirror_download(mirror m); /* the device's bytes, to be freed */
 
-/* Members of `books`: the current device's memory. */
+/* Get the current device's memory, and give it back, as members of `books`. */
 void *give_device(books *b, size_t bytes, size_t alignment);
 void take_device(books *b, void *block);
 

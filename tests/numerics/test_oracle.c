@@ -65,7 +65,7 @@ typedef struct oracle_trial {
 /* Fills the arrays. */
 typedef void draw_function(oracle_trial *trial, splitmix *random);
 
-/* Other hyperparameters for a case: those that it has. */
+/* Draws other hyperparameters for a case: those that it has. */
 static void draw_group(fopt_group *group, int64_t *step, splitmix *random)
 {
     *step = (int64_t)DRAW_FROM(random, 1, 2, 3, 10, 1000, 1e6, 0x1p53);

@@ -13,7 +13,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Elements, from a tensor's first, that share a scale and a key of random bits. */
+/* Elements of a tile: they share a scale, and a key of random bits. */
 enum { TILE = 256 };
 
 size_t numbers_bytes(fopt_format format);

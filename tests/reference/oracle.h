@@ -33,13 +33,13 @@ bool oracle_keeps(const fopt_group *group, fopt_state_kind kind);
  * NaN equals NaN, and an infinity itself; other differences with NaN, or with an infinite `want`, are infinite. */
 double oracle_ulps(double got, double want, double magnitude, double largest);
 
-/* What a rounding at each operation can explain, in such ULPs. */
+/* The bounds, in such ULPs, of what a rounding at each operation explains. */
 #define ORACLE_PARAM_ULPS 4.0
 #define ORACLE_STATE_ULPS 3.0
 
-/* The error, in such ULPs, that storing a number in its format does not explain: that is half a unit of a 16-bit format,
- * and a whole one where it rounds stochastically. Infinity and NaN count as one: an infinite gradient leaves either,
- * depending on how an average is written. */
+/* Returns the error, in such ULPs, beyond what storing in the format explains: half a unit of a 16-bit format, a whole
+ * one where it rounds stochastically. Infinity and NaN count as one: an infinite gradient leaves either, depending on
+ * how an average is written. */
 double oracle_error(fopt_format format, bool stochastic, double got, double want, double magnitude);
 
 /* Writes "adam amsgrad maximize", say: the rule and the flags as in fusedopt.h, and "momentum" if there is any. */
