@@ -332,7 +332,7 @@ static void ask_oracle(const scene *s, size_t step)
     for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
         double *most = array == JUDGE_PARAM ? &s->result->param_ulps : &s->result->state_ulps;
         *most = fmax(*most, worst[array].ulps);
-        if (worst[array].ulps > (array == JUDGE_PARAM ? JUDGE_PARAM_ULPS : JUDGE_STATE_ULPS)) {
+        if (worst[array].ulps > (array == JUDGE_PARAM ? ORACLE_PARAM_ULPS : ORACLE_STATE_ULPS)) {
             char wrong[128];
             snprintf(wrong, sizeof wrong, "%.3g ulp from the oracle: got %a want %a", worst[array].ulps,
                      worst[array].got, worst[array].want);

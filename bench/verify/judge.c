@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 256, KINDS = JUDGE_ARRAYS - JUDGE_STATES };
+enum { KINDS = JUDGE_ARRAYS - JUDGE_STATES };
 
 void judge_prepare(void)
 {
@@ -40,19 +40,6 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
         *first = i;
     }
     return differing;
-}
-
-/* The error that the format does not explain. Infinity and NaN count as one: an infinite gradient leaves either,
- * depending on how an average is written. */
-static double unexplained_ulps(fopt_format format, bool stochastic, double got, double want, double magnitude)
-{
-    const double rounding = numbers_spacing(format, want) * (stochastic ? 1 : 0.5);
-    if (!isfinite(want))
-        return isfinite(got) ? (double)INFINITY : 0;
-    if (fabs(got - want) <= rounding)
-        return 0;
-    return oracle_ulps(got, want + copysign(rounding, got - want), magnitude,
-                       format == FOPT_F16 ? 65504 : (double)FLT_MAX);
 }
 
 /* As the error of a moment that stands for itself, but for the code of a tile's element: half of how much nearer
@@ -103,7 +90,7 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
                          numbers_get(format, after->data[array], element), want, magnitude,
                          (double)after->absmax[array][(element - begin) / TILE]);
     else
-        ulps = unexplained_ulps(format, array == JUDGE_STATES + FOPT_SECOND_MOMENT, got, want, magnitude);
+        ulps = oracle_error(format, array == JUDGE_STATES + FOPT_SECOND_MOMENT, got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
     if (array != JUDGE_PARAM && format != FOPT_Q8 && fpclassify((float)got) == FP_SUBNORMAL)
         ulps = (double)INFINITY;

@@ -2,6 +2,7 @@
 #ifndef JUDGE_H
 #define JUDGE_H
 
+#include "../tests/reference/oracle.h"
 #include "fusedopt.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -25,13 +26,8 @@ const char *judge_array_name(fopt_rule rule, size_t array);
  * first element that differs, if any does. */
 uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_t count, size_t *first);
 
-/* Errors are counted in ULPs of single precision of the largest magnitude that a result's computation meets (oracle.h):
- * what a rounding at each operation can explain. Half a unit of a 16-bit format comes on top, and a whole one where it
- * rounds stochastically. A code of FOPT_Q8 is as wrong as the number, or its tile's absmax, would have to be for no
- * other code to be nearer. */
-#define JUDGE_PARAM_ULPS 4.0
-#define JUDGE_STATE_ULPS 3.0
-
+/* Errors are counted as oracle.h says. A code of FOPT_Q8 is as wrong as the number, or its tile's absmax, would have to
+ * be for no other code to be nearer. */
 typedef struct judge_error {
     double ulps;
     size_t element;

@@ -62,7 +62,7 @@ static fopt_status step_reference(const check_case *what, period *p, check_resul
     if (status == FOPT_OK)
         judge_step(&what->group, 1, &before, what->formats.grad, p->grad, &after, 0, PERIOD, worst);
     result->param_ulps = worst[JUDGE_PARAM].ulps;
-    if (result->param_ulps > JUDGE_PARAM_ULPS)
+    if (result->param_ulps > ORACLE_PARAM_ULPS)
         snprintf(result->message, sizeof result->message, "param, element %zu: %.3g ulp from the oracle",
                  worst[JUDGE_PARAM].element, result->param_ulps);
     return status;

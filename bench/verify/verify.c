@@ -268,7 +268,7 @@ static bool test_array(const char *command, check_bench *bench, const check_case
     if (!check_run(command, bench, what, &fault, &result))
         return false;
     const bool found =
-        fault.array == JUDGE_PARAM ? result.param_ulps > JUDGE_PARAM_ULPS : result.state_ulps > JUDGE_STATE_ULPS;
+        fault.array == JUDGE_PARAM ? result.param_ulps > ORACLE_PARAM_ULPS : result.state_ulps > ORACLE_STATE_ULPS;
     count_fault(found, name, "oracle", faults);
     return true;
 }

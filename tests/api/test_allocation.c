@@ -1,63 +1,13 @@
 /* What the library asks of the caller's allocators: how much, when, and that all of it comes back. */
+#include "../reference/numbers.h"
+#include "books.h"
+#include "callers_threads.h"
 #include "model.h"
 
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BLOCKS_MAX 64
-
-/* An allocator that keeps books. Memory comes filled with rubbish, as malloc's may. */
-typedef struct books {
-    size_t calls, live_blocks, live_bytes;
-    size_t fail_at;      /* the number of the call, from 1, that gives NULL; 0: none does */
-    size_t misalignment; /* bytes behind an aligned address */
-    struct {
-        unsigned char *pointer;
-        size_t bytes;
-    } blocks[BLOCKS_MAX];
-} books;
-
-static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    books *b = context;
-    b->calls++;
-    cr_expect_gt(bytes, 0);
-    cr_expect(alignment > 0 && (alignment & (alignment - 1)) == 0, "alignment %zu is no power of two", alignment);
-    cr_expect_null(stream);
-    if (b->calls == b->fail_at)
-        return NULL;
-    for (size_t i = 0; i < BLOCKS_MAX; i++)
-        if (!b->blocks[i].pointer) {
-            void *block = NULL;
-            cr_assert_eq(posix_memalign(&block, alignment < 16 ? 16 : alignment, bytes + b->misalignment), 0);
-            memset(block, 0xa5, bytes + b->misalignment);
-            b->blocks[i].pointer = (unsigned char *)block + b->misalignment;
-            b->blocks[i].bytes = bytes;
-            b->live_blocks++;
-            b->live_bytes += bytes;
-            return b->blocks[i].pointer;
-        }
-    cr_assert_fail("more than %d blocks", BLOCKS_MAX);
-    return NULL;
-}
-
-static void release(void *context, void *pointer, size_t bytes, fopt_stream stream)
-{
-    books *b = context;
-    cr_expect_null(stream);
-    for (size_t i = 0; i < BLOCKS_MAX; i++)
-        if (pointer && b->blocks[i].pointer == pointer) {
-            cr_expect_eq(b->blocks[i].bytes, bytes, "allocated %zu bytes, released %zu", b->blocks[i].bytes, bytes);
-            free(b->blocks[i].pointer - b->misalignment);
-            b->blocks[i].pointer = NULL;
-            b->live_blocks--;
-            b->live_bytes -= bytes;
-            return;
-        }
-    cr_assert_fail("released a block that was not allocated, or from another allocator");
-}
 
 static model m;
 static books host, device;
@@ -67,8 +17,8 @@ static void use_books(void)
     model_describe(&m);
     host = (books){.calls = 0};
     device = (books){.calls = 0};
-    m.config.host_allocator = (fopt_allocator){&host, allocate, release};
-    m.config.device_allocator = (fopt_allocator){&device, allocate, release};
+    m.config.host_allocator = books_allocator(&host);
+    m.config.device_allocator = books_allocator(&device);
 }
 
 TestSuite(allocation, .init = use_books);
@@ -201,7 +151,7 @@ Test(allocation, moments)
 Test(allocation, quantized_state)
 {
     static const size_t counts[] = {0, 1, 255, 256, 257, 700, (size_t)1 << 33};
-    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    for (size_t c = 0; c < LENGTH(counts); c++) {
         fopt_group group = m.groups[ADAMW];
         fopt_tensor tensor = m.tensors[ADAMW];
         fopt_sizes sizes = {.size = sizeof sizes};
@@ -209,8 +159,8 @@ Test(allocation, quantized_state)
         tensor.count = counts[c];
         tensor.group = 0;
         ASSERT_OK(fopt_query_sizes(&m.config, &group, 1, &tensor, 1, &sizes));
-        cr_expect_eq(sizes.state_bytes, 2 * (counts[c] + 4 * ((counts[c] + 255) / 256)), "%zu bytes for %zu elements",
-                     sizes.state_bytes, counts[c]);
+        cr_expect_eq(sizes.state_bytes, 2 * (counts[c] + 4 * ((counts[c] + TILE - 1) / TILE)),
+                     "%zu bytes for %zu elements", sizes.state_bytes, counts[c]);
         cr_expect_lt(sizes.padding_bytes, 4 * 64 + 19712 + 1);
     }
 }
@@ -225,12 +175,12 @@ Test(allocation, kinds_begin_apart)
         unsigned flags;
         double momentum;
     } rules[] = {{FOPT_SGD, 0, 0.9}, {FOPT_RMSPROP, FOPT_CENTERED, 0.9}, {FOPT_ADAM, FOPT_AMSGRAD, 0}};
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    for (size_t i = 0; i < LENGTH(rules); i++) {
         fopt_group group;
         ASSERT_OK(fopt_group_init(&group, sizeof group, rules[i].rule));
         group.flags |= rules[i].flags;
         group.momentum = rules[i].momentum;
-        const fopt_tensor tensor = {.size = sizeof tensor, .param = array, .count = sizeof array / sizeof *array};
+        const fopt_tensor tensor = {.size = sizeof tensor, .param = array, .count = LENGTH(array)};
         fopt_optimizer *optimizer;
         ASSERT_OK(fopt_create(&m.config, &group, 1, &tensor, 1, &optimizer));
         uintptr_t places[1 + FOPT_STATE_KINDS] = {(uintptr_t)device.blocks[0].pointer % 4096};
@@ -258,7 +208,7 @@ Test(allocation, state_bytes_are_exact)
         [SGD] = 0, [MOMENTUM] = 4, [RMSPROP] = 4 + 4 + 4, [ADAM] = 4 + 4 + 4, [ADAMW] = 2 + 2};
     static const size_t counts[] = {0, 1, 255, 256, 257, 700, (size_t)1 << 33};
     for (size_t group = 0; group < MODEL_TENSORS; group++)
-        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        for (size_t c = 0; c < LENGTH(counts); c++) {
             fopt_tensor tensor = m.tensors[group];
             fopt_sizes sizes = {.size = sizeof sizes};
             tensor.count = counts[c];
@@ -325,14 +275,6 @@ Test(allocation, one_allocator_of_two)
 
 /* ---- no allocation after creation ---------------------------------------------------------------------------- */
 
-static int serial(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
-{
-    (void)context;
-    for (size_t i = 0; i < count; i++)
-        function(argument, i);
-    return 0;
-}
-
 Test(allocation, none_in_other_calls)
 {
     fopt_array states[FOPT_STATE_KINDS];
@@ -340,7 +282,7 @@ Test(allocation, none_in_other_calls)
     void *grads[MODEL_TENSORS];
     int64_t step;
     int devices;
-    m.config.parallel_for = serial; /* OpenMP allocates its threads */
+    m.config.parallel_for = forwards; /* OpenMP allocates its threads */
     model_create(&m);
     for (size_t i = 0; i < MODEL_TENSORS; i++)
         grads[i] = m.tensors[i].grad;

@@ -56,7 +56,7 @@ static fopt_status try_group(const fopt_group *group)
     return status;
 }
 
-/* With each of its moments in each format a case is computed, or refused in words that name them. Refused is nothing but
+/* With each of its moments in each format a case is computed, or refused in words that name them; and refused is only
  * what case_set_state() leaves out. */
 Test(cases, are_computed_or_refused_in_every_format)
 {

@@ -1,61 +1,13 @@
 /* The caller's parallel_for: any threads and any order give the same bits; one that breaks its promise is found out. */
+#include "callers_threads.h"
 #include "model.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <string.h>
 
-typedef void call_function(void *argument, size_t index);
-
 /* ---- good ones ----------------------------------------------------------------------------------------------- */
 
-static int forwards(void *context, size_t count, call_function *function, void *argument)
-{
-    (void)context;
-    for (size_t i = 0; i < count; i++)
-        function(argument, i);
-    return 0;
-}
-
-static int backwards(void *context, size_t count, call_function *function, void *argument)
-{
-    (void)context;
-    for (size_t i = count; i-- > 0;)
-        function(argument, i);
-    return 0;
-}
-
-#define THREADS 3
-
-typedef struct share {
-    call_function *function;
-    void *argument;
-    size_t first, count;
-} share;
-
-static void *run_share(void *pointer)
-{
-    const share *s = pointer;
-    for (size_t i = s->first; i < s->count; i += THREADS)
-        s->function(s->argument, i);
-    return NULL;
-}
-
-static int on_threads(void *context, size_t count, call_function *function, void *argument)
-{
-    pthread_t threads[THREADS];
-    share shares[THREADS];
-    (void)context;
-    for (size_t i = 0; i < THREADS; i++) {
-        shares[i] = (share){function, argument, i, count};
-        cr_assert_eq(pthread_create(&threads[i], NULL, run_share, &shares[i]), 0);
-    }
-    for (size_t i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-    return 0;
-}
-
-static const fopt_parallel_for good[] = {NULL, forwards, backwards, on_threads};
+static const fopt_parallel_for good[] = {NULL, forwards, backwards, on_own_threads};
 
 /* The model's tensors are too small to be cut: one large tensor of each of its groups. */
 #define LARGE_ELEMENTS 50000

@@ -5,45 +5,17 @@
  * Several threads at once create, step and destroy optimizers of their own, some on OpenMP's threads and some on
  * threads that parallel_for starts. All read the same gradient, and must get the same parameters.
  */
+#include "callers_threads.h"
 #include "fusedopt.h"
-#include <pthread.h>
+
 #include <stdio.h>
 #include <string.h>
 
-enum { COUNT = 20000, WORKERS = 4, STEPS = 5, ROUNDS = 3, CALL_THREADS = 3 };
+enum { COUNT = 20000, WORKERS = OWN_THREADS, STEPS = 5, ROUNDS = 3 };
 
 static float gradient[COUNT];
 static float params[WORKERS][COUNT];
 static int passed[WORKERS];
-
-typedef struct call {
-    void (*function)(void *argument, size_t index);
-    void *argument;
-    size_t begin, end;
-} call;
-
-static void *make_calls(void *pointer)
-{
-    call *c = pointer;
-    for (size_t i = c->begin; i < c->end; i++)
-        c->function(c->argument, i);
-    return NULL;
-}
-
-static int on_threads(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
-{
-    pthread_t threads[CALL_THREADS];
-    call calls[CALL_THREADS];
-    (void)context;
-    for (size_t t = 0; t < CALL_THREADS; t++) {
-        calls[t] = (call){function, argument, count * t / CALL_THREADS, count * (t + 1) / CALL_THREADS};
-        if (pthread_create(&threads[t], NULL, make_calls, &calls[t]) != 0)
-            return 1; /* the program is about to fail: threads that run on do no harm */
-    }
-    for (size_t t = 0; t < CALL_THREADS; t++)
-        pthread_join(threads[t], NULL);
-    return 0;
-}
 
 static int train(size_t worker, fopt_config config)
 {
@@ -68,34 +40,24 @@ static int train(size_t worker, fopt_config config)
     return good;
 }
 
-static void *work(void *pointer)
+static void work(void *unused, size_t worker)
 {
-    size_t worker = *(const size_t *)pointer;
     fopt_config config = {.size = sizeof config, .threads = 2};
+    (void)unused;
     if (worker % 2 == 0)
-        config.parallel_for = on_threads;
+        config.parallel_for = on_own_threads;
     passed[worker] = 1;
     for (int round = 0; round < ROUNDS; round++)
         passed[worker] &= train(worker, config);
-    return NULL;
 }
 
 int main(void)
 {
-    pthread_t threads[WORKERS];
-    size_t ids[WORKERS];
     for (size_t i = 0; i < COUNT; i++)
         gradient[i] = (float)(i % 101) - 50.0f;
-    for (size_t i = 0; i < WORKERS; i++) {
-        ids[i] = i;
-        if (pthread_create(&threads[i], NULL, work, &ids[i]) != 0)
-            return 1;
-    }
-    int all = 1;
-    for (size_t i = 0; i < WORKERS; i++) {
-        pthread_join(threads[i], NULL);
+    int all = !on_own_threads(NULL, WORKERS, work, NULL);
+    for (size_t i = 0; i < WORKERS; i++)
         all &= passed[i] && memcmp(params[i], params[0], sizeof params[i]) == 0;
-    }
     printf("%s 1 - optimizers on %d threads are independent\n1..1\n", all ? "ok" : "not ok", WORKERS);
     return !all;
 }

@@ -4,23 +4,9 @@
 # one. Prints TAP.
 set -u
 project=$1 cmake=$2 generator=$3 compiler=$4 headers=${5:-}
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
-count=0
-failed=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        echo "not ok $count - $2"
-        sed 's/^/# /' log
-        failed=1
-    fi
-}
 
 # configure FOLDER OPTION...: a build of the program alone, not optimized.
 configure() {
@@ -51,9 +37,7 @@ if [ -e "$headers/jansson.h" ]; then
         grep -q "^FUSEDOPT_JANSSON_INCLUDE_DIR:PATH=$dir/own/include\$" found/CMakeCache.txt
     report $? "jansson is found in the folder that CMAKE_PREFIX_PATH names"
 else
-    count=$((count + 1))
-    echo "ok $count - jansson is found in the folder that CMAKE_PREFIX_PATH names # SKIP no jansson.h"
+    skip "jansson is found in the folder that CMAKE_PREFIX_PATH names" "no jansson.h"
 fi
 
-echo "1..$count"
-exit $failed
+finish

@@ -3,33 +3,25 @@
 # "unknown". Arguments: the project's folder, cmake, its generator, the C compiler. Prints TAP.
 set -u
 project=$1 cmake=$2 generator=$3 compiler=$4
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 unset GIT_DIR GIT_WORK_TREE
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org
 export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org
-count=0
-failed=0
 
 # configures FOLDER COMMIT TEXT [OPTION]...: that a build of the program alone is configured, and takes this for its commit.
 configures() {
-    count=$((count + 1))
-    local tree=$1 expected=$2 text=$3 found
+    local tree=$1 expected=$2 text=$3 found status
     shift 3
     rm -rf built
     "$cmake" -S "$tree" -B built -G "$generator" -DCMAKE_C_COMPILER="$compiler" -DFUSEDOPT_CUDA=OFF \
         -DFUSEDOPT_TESTS=OFF -DFUSEDOPT_INSTALL=OFF "$@" >log 2>&1
-    local status=$?
+    status=$?
     found=$(sed -n 's/^const char build_commit\[\] = "\(.*\)";$/\1/p' built/bench/commit.c 2>>log)
-    if [ $status -eq 0 ] && [ "$found" = "$expected" ] && ! grep -qE 'CMake (Warning|Error)|^fatal' log; then
-        echo "ok $count - $text"
-    else
-        echo "not ok $count - $text"
-        echo "# commit '$found', must be '$expected'"
-        sed 's/^/# /' log
-        failed=1
-    fi
+    echo "commit '$found', must be '$expected'" >>log
+    [ $status -eq 0 ] && [ "$found" = "$expected" ] && ! grep -qE 'CMake (Warning|Error)|^fatal' log
+    report $? "$text"
 }
 
 copy() { # the sources as an archive has them, into a folder
@@ -46,9 +38,8 @@ copy 'a folder with spaces'
 configures 'a folder with spaces' unknown "an archive in a path with spaces"
 
 if ! command -v git >/dev/null; then
-    echo "ok $((count + 1)) - repositories # SKIP git is not installed"
-    echo "1..$((count + 1))"
-    exit $failed
+    skip "repositories" "git is not installed"
+    finish
 fi
 
 git init -q around && copy around/vendor/fusedopt && git -C around commit -q --allow-empty -m outer
@@ -83,5 +74,4 @@ configures own unknown "a repository and a git that cannot be run" -DGIT_EXECUTA
 mv own/.git/HEAD own/.git/no-HEAD
 configures own unknown "a broken repository"
 
-echo "1..$count"
-exit $failed
+finish

@@ -2,9 +2,9 @@
 # Whether tests/count.awk counts what ctest prints: each program that dies or stops early, whatever else failed.
 # Argument: the project's folder.
 set -u
-project=$1 number=0 failed=0
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+project=$1
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 1
 
 # Programs of the kinds that there are, run by the real ctest.
@@ -24,35 +24,24 @@ ctest --verbose -j 2 >log 2>&1
 awk -v shm= -f "$project/tests/count.awk" log >out
 status=$?
 
-check() { # text, whether it is so
-    number=$((number + 1))
-    if [ "$2" -eq 0 ]; then
-        echo "ok $number - $1"
-    else
-        echo "not ok $number - $1"
-        sed 's/^/# /' out
-        failed=1
-    fi
-}
 [ "$status" -eq 1 ]
-check "a failure is told by the exit status" $?
+report $? "a failure is told by the exit status"
 [ "$(tail -n 1 out)" = "6 passed, 9 failed, 1 skipped" ]
-check "each program that dies or stops early counts as a failure" $?
+report $? "each program that dies or stops early counts as a failure"
 [ "$(grep -c 'died or did not finish' out)" -eq 7 ] && grep -q '  dies_amid died .*: 1 of 4 tests, last: ok 1 - g' out &&
     grep -q '  hangs died .*Timeout' out && grep -q '  says_nothing died or did not finish (Passed): 0 of ? tests' out
-check "and is named, with how far it came" $?
+report $? "and is named, with how far it came"
 [ "$(grep -cE '^ *[0-9]+/9 [a-z_]+: [0-9]+ passed, ' out)" -eq 9 ]
-check "a line tells of each program" $?
+report $? "a line tells of each program"
 grep -q '^  not ok 2 - f' out && grep -q '^  # because' out && grep -q '^skipped, 1 times: no d' out
-check "what failed is explained, and what was skipped" $?
+report $? "what failed is explained, and what was skipped"
 
 awk -v shm='no space' -f "$project/tests/count.awk" log | grep -q '^/dev/shm cannot be written to.*no space'
-check "a /dev/shm that cannot be written to is named as a reason" $?
+report $? "a /dev/shm that cannot be written to is named as a reason"
 
 grep -E '^[0-9]*:? ?(UpdateCTest|1: |.*#1: )' log >good.log
 awk -v shm= -f "$project/tests/count.awk" good.log >out && [ "$(tail -n 1 out)" = "2 passed, 0 failed, 1 skipped" ]
-check "what is good is good" $?
+report $? "what is good is good"
 ! awk -v shm= -f "$project/tests/count.awk" /dev/null >out
-check "no test at all is a failure" $?
-echo "1..$number"
-exit $failed
+report $? "no test at all is a failure"
+finish

@@ -4,36 +4,15 @@
 # Arguments: the project's folder, its build folder, the static library, the shared library, CUDA's compiler, the folder
 # of its headers and that of its libraries ("none" without CUDA), what the static library needs to be linked with.
 set -u
-project=$1 build=$2 static=$3 shared=$4 nvcc=$5 cuda_include=$6 cuda_lib=$7 number=0 failed=0
+project=$1 build=$2 static=$3 shared=$4 nvcc=$5 cuda_include=$6 cuda_lib=$7
 needs=("${@:8}")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$project/README.md" >"$work/example.c"
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$project/README.md" >"$dir/example.c"
 expected=$(sed -n '/^It prints `/ { s/^It prints `\(.*\)`\..*/\1/p; q }' "$project/README.md")
-cp "$work/example.c" "$work/example.cc"
-echo '#include "fusedopt.h"' >"$work/header.c"
-cp "$work/header.c" "$work/header.cc"
-
-report() { # status, text
-    number=$((number + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2"
-        sed 's/^/# /' "$work/log"
-        failed=1
-    fi
-}
-
-skip() {
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
-
-finish() {
-    echo "1..$number"
-    exit $failed
-}
+cp "$dir/example.c" "$dir/example.cc"
+echo '#include "fusedopt.h"' >"$dir/header.c"
+cp "$dir/header.c" "$dir/header.cc"
 
 runs() { # programs
     for program in "$@"; do
@@ -42,20 +21,20 @@ runs() { # programs
 }
 
 header() { # source, compiler, options
-    "$2" "${@:3}" -Wall -Wextra -Wpedantic -Wconversion -Werror -fsyntax-only -I"$project/include" "$work/$1" \
-        >"$work/log" 2>&1
+    "$2" "${@:3}" -Wall -Wextra -Wpedantic -Wconversion -Werror -fsyntax-only -I"$project/include" "$dir/$1" \
+        >"$dir/log" 2>&1
     report $? "the header alone: ${*:2}"
 }
 
 example() { # text, compiler, source, the rest of the line
     {
-        "$2" -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Werror "$work/$3" "${@:4}" -o "$work/example" &&
-            runs "$work/example"
-    } >"$work/log" 2>&1
+        "$2" -Wall -Wextra -Wno-missing-field-initializers -Wpedantic -Werror "$dir/$3" "${@:4}" -o "$dir/example" &&
+            runs "$dir/example"
+    } >"$dir/log" 2>&1
     report $? "the README's example: $2 $1"
 }
 
-[ -n "$expected" ] && [ -s "$work/example.c" ]
+[ -n "$expected" ] && [ -s "$dir/example.c" ]
 report $? "the README has the example and what it prints"
 
 # A library with a sanitizer in it asks that of its users.
@@ -67,26 +46,26 @@ fi
 # ---- installed, in a tree that is then moved ----
 
 {
-    cmake --install "$build" --prefix "$work/first" && mv "$work/first" "$work/moved" &&
-        ! grep -rlF "$work" "$work/moved"
-} >"$work/log" 2>&1
+    cmake --install "$build" --prefix "$dir/first" && mv "$dir/first" "$dir/moved" &&
+        ! grep -rlF "$dir" "$dir/moved"
+} >"$dir/log" 2>&1
 report $? "cmake --install"
 {
-    cmp "$project/LICENSE" "$work/moved/share/doc/fusedopt/LICENSE" &&
+    cmp "$project/LICENSE" "$dir/moved/share/doc/fusedopt/LICENSE" &&
         { [ ! -e "$build/fusedopt" ] || {
-            [ "$("$work/moved/bin/fusedopt" --version)" = "fusedopt $(cat "$work"/moved/lib*/pkgconfig/fusedopt.pc \
-                "$work"/moved/lib*/*/pkgconfig/fusedopt.pc 2>/dev/null | sed -n 's/^Version: //p')" ] &&
-                cmp "$build/fusedopt.1" "$work/moved/share/man/man1/fusedopt.1"
+            [ "$("$dir/moved/bin/fusedopt" --version)" = "fusedopt $(cat "$dir"/moved/lib*/pkgconfig/fusedopt.pc \
+                "$dir"/moved/lib*/*/pkgconfig/fusedopt.pc 2>/dev/null | sed -n 's/^Version: //p')" ] &&
+                cmp "$build/fusedopt.1" "$dir/moved/share/man/man1/fusedopt.1"
         }; }
-} >"$work/log" 2>&1
+} >"$dir/log" 2>&1
 report $? "it has the license, the program and its manual page"
-config=$(dirname "$(find "$work/moved" -name fusedopt-config.cmake)")
-libdir=$(dirname "$(find "$work/moved" -name libfusedopt.a)")
+config=$(dirname "$(find "$dir/moved" -name fusedopt-config.cmake)")
+libdir=$(dirname "$(find "$dir/moved" -name libfusedopt.a)")
 export PKG_CONFIG_PATH=$libdir/pkgconfig
 
 # Projects of C alone and of C++ alone, since a dependency may want the other one.
 find_package() { # C or CXX, compiler, source, standards
-    local folder=$work/package
+    local folder=$dir/package
     rm -rf "$folder"
     mkdir "$folder"
     {
@@ -104,7 +83,7 @@ target_link_libraries(${library}_$standard PRIVATE fusedopt::$library)"
     {
         cmake -S "$folder" -B "$folder/build" -D"CMAKE_$1_COMPILER=$2" -Dfusedopt_DIR="$config" &&
             cmake --build "$folder/build" && runs "$folder"/build/fusedopt_*[0-9]
-    } >"$work/log" 2>&1
+    } >"$dir/log" 2>&1
     report $? "the README's example: find_package, $1 ${*:4}, $2, both libraries"
 }
 
@@ -149,34 +128,34 @@ done
 
 # ---- the loader's list of libraries ----
 
-# A loader that looks in the folder $work/there/lib*; its ldconfig tells, and makes the list when nothing is asked of it.
-mkdir "$work/loader"
-cat >"$work/loader/ldconfig" <<END
+# A loader that looks in the folder $dir/there/lib*; its ldconfig tells, and makes the list when nothing is asked of it.
+mkdir "$dir/loader"
+cat >"$dir/loader/ldconfig" <<END
 #!/bin/sh
-[ \$# -gt 0 ] || echo made >>"$work/list"
-case "\$*" in *-v*) echo "${libdir/#"$work/moved"/"$work/there"}: (from a list)" ;; esac
+[ \$# -gt 0 ] || echo made >>"$dir/list"
+case "\$*" in *-v*) echo "${libdir/#"$dir/moved"/"$dir/there"}: (from a list)" ;; esac
 END
-chmod +x "$work/loader/ldconfig"
+chmod +x "$dir/loader/ldconfig"
 installs() { # the prefix
-    rm -f "$work/list"
-    PATH=$work/loader:$PATH cmake --install "$build" --prefix "$1" >"$work/log" 2>&1
+    rm -f "$dir/list"
+    PATH=$dir/loader:$PATH cmake --install "$build" --prefix "$1" >"$dir/log" 2>&1
 }
-installs "$work/there" && [ -e "$work/list" ] && grep -q '^-- The loader finds the shared library in ' "$work/log"
+installs "$dir/there" && [ -e "$dir/list" ] && grep -q '^-- The loader finds the shared library in ' "$dir/log"
 report $? "an installation where the loader looks tells it so"
-installs "$work/elsewhere" && [ ! -e "$work/list" ] &&
-    grep -q "^-- The loader does not find .*-Wl,-rpath,$work/elsewhere/lib" "$work/log"
+installs "$dir/elsewhere" && [ ! -e "$dir/list" ] &&
+    grep -q "^-- The loader does not find .*-Wl,-rpath,$dir/elsewhere/lib" "$dir/log"
 report $? "elsewhere it says what to link with"
-DESTDIR=$work/stage installs "$work/there" && [ ! -e "$work/list" ] && ! grep -q 'loader' "$work/log"
+DESTDIR=$dir/stage installs "$dir/there" && [ ! -e "$dir/list" ] && ! grep -q 'loader' "$dir/log"
 report $? "a staged tree is left alone"
 
 # ---- the README's lines ----
 
 # Where they are run everything is called as it is there.
-mkdir -p "$work/line/build"
-ln -s "$project/include" "$work/line/include"
-ln -s "$(dirname "$static")" "$work/line/build/library"
-cp "$work/example.c" "$work/line"
-cat >"$work/line/engine.rs" <<'END'
+mkdir -p "$dir/line/build"
+ln -s "$project/include" "$dir/line/include"
+ln -s "$(dirname "$static")" "$dir/line/build/library"
+cp "$dir/example.c" "$dir/line"
+cat >"$dir/line/engine.rs" <<'END'
 use std::os::raw::{c_int, c_void};
 use std::ptr;
 
@@ -208,9 +187,9 @@ fi
 line() {
     local text
     text=$(sed -n "s/^    \($1.*\)/\1/p" "$project/README.md" | head -n 1)
-    (cd "$work/line" && rm -f example engine && bash -euc "$text $3" && [ -n "$text" ] &&
+    (cd "$dir/line" && rm -f example engine && bash -euc "$text $3" && [ -n "$text" ] &&
         [ "$(if [ -e example ]; then ./example; else ./engine; fi)" = "$2" ]) \
-        >"$work/log" 2>&1
+        >"$dir/log" 2>&1
     report $? "the README's line: ${text:-$1}"
 }
 rustc=$(PATH=$PATH:$HOME/.cargo/bin command -v rustc)
@@ -230,19 +209,19 @@ else
     fi
 fi
 # The examples' own lines; graph.c is only built, since it needs a GPU to run.
-cp -r "$project/examples" "$work/line"
+cp -r "$project/examples" "$dir/line"
 if [[ "${needs[*]}" != *libomp* ]]; then
     text=$(sed -n 's/^ \*     \(cc .*\) && .*/\1/p' "$project/examples/checkpoint.c")
-    (cd "$work/line" && bash -euc "$text $besides" && [ "$(./a.out)" = "resumed: the same bits" ]) >"$work/log" 2>&1
+    (cd "$dir/line" && bash -euc "$text $besides" && [ "$(./a.out)" = "resumed: the same bits" ]) >"$dir/log" 2>&1
     report $? "examples/checkpoint.c: ${text:-no line}"
     text=$(sed -n 's/^ \*     \(nvcc .*\) && .*/\1/p' "$project/examples/graph.c")
     if [ "$nvcc" != none ]; then
-        (cd "$work/line" && PATH=$(dirname "$nvcc"):$PATH bash -euc "$text" && [ -n "$text" ]) >"$work/log" 2>&1
+        (cd "$dir/line" && PATH=$(dirname "$nvcc"):$PATH bash -euc "$text" && [ -n "$text" ]) >"$dir/log" 2>&1
         report $? "examples/graph.c: ${text:-no line}"
     fi
 fi
 # Installed where compiler and loader look by themselves, and where they do not.
-C_INCLUDE_PATH=$work/moved/include LIBRARY_PATH=$libdir LD_LIBRARY_PATH=$libdir line 'cc example.c -l' "$expected" ''
+C_INCLUDE_PATH=$dir/moved/include LIBRARY_PATH=$libdir LD_LIBRARY_PATH=$libdir line 'cc example.c -l' "$expected" ''
 if ! command -v pkg-config >/dev/null; then
     skip "the README's line: pkg-config" "pkg-config is not installed"
 elif [[ $libdir == *" "* ]]; then
@@ -254,8 +233,8 @@ fi
 # ---- in a project of the engine's ----
 
 # Settings that would change the library if it let them, and a look at all that it leaves in the parent.
-mkdir "$work/engine"
-cat >"$work/engine/CMakeLists.txt" <<END
+mkdir "$dir/engine"
+cat >"$dir/engine/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.22)
 project(engine VERSION 1.0 LANGUAGES C)
 set(BUILD_SHARED_LIBS ON)
@@ -277,10 +256,10 @@ foreach(library fusedopt fusedopt_shared)
 endforeach()
 END
 {
-    cmake -S "$work/engine" -B "$work/engine/build" -DCMAKE_BUILD_TYPE=Release -DFUSEDOPT_CUDA=OFF &&
-        cmake --build "$work/engine/build" -j 2 && runs "$work"/engine/build/engine_fusedopt{,_shared} &&
-        cmake --install "$work/engine/build" --prefix "$work/nothing" && [ ! -e "$work/nothing" ]
-} >"$work/log" 2>&1
+    cmake -S "$dir/engine" -B "$dir/engine/build" -DCMAKE_BUILD_TYPE=Release -DFUSEDOPT_CUDA=OFF &&
+        cmake --build "$dir/engine/build" -j 2 && runs "$dir"/engine/build/engine_fusedopt{,_shared} &&
+        cmake --install "$dir/engine/build" --prefix "$dir/nothing" && [ ! -e "$dir/nothing" ]
+} >"$dir/log" 2>&1
 report $? "the README's example: add_subdirectory, which leaves nothing behind"
 
 # ---- beside CUDA's runtime ----
@@ -290,7 +269,7 @@ if [ "$cuda_include" = none ]; then
     skip "beside CUDA's runtime" "the library is built without CUDA"
     finish
 fi
-cat >"$work/runtime.c" <<'END'
+cat >"$dir/runtime.c" <<'END'
 #include "fusedopt.h"
 #include <cuda_runtime_api.h>
 #include <stdio.h>
@@ -313,9 +292,9 @@ END
 expected=0
 runtime() { # text, the rest of the line
     {
-        gcc -Wall -Wextra -Werror -I"$project/include" -isystem "$cuda_include" "$work/runtime.c" "${@:2}" \
-            "-Wl,-rpath,$cuda_lib:$(dirname "$shared")" -o "$work/runtime" && runs "$work/runtime"
-    } >"$work/log" 2>&1
+        gcc -Wall -Wextra -Werror -I"$project/include" -isystem "$cuda_include" "$dir/runtime.c" "${@:2}" \
+            "-Wl,-rpath,$cuda_lib:$(dirname "$shared")" -o "$dir/runtime" && runs "$dir/runtime"
+    } >"$dir/log" 2>&1
     report $? "in a program that uses CUDA's runtime itself: $1"
 }
 runtime "the static one, with the static library" "$static" "${needs[@]}"

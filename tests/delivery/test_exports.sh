@@ -2,18 +2,9 @@
 # What leaves the library: nothing but fopt_*, and of that nothing internal from the shared library.
 # Arguments: the static library, the shared library.
 set -u
-static=$1 shared=$2 failed=0 number=0
-
-check() { # text, the names that should not be there
-    number=$((number + 1))
-    if [ -z "$2" ]; then
-        echo "ok $number - $1"
-    else
-        echo "not ok $number - $1"
-        sed 's/^/# /' <<<"$2"
-        failed=1
-    fi
-}
+static=$1 shared=$2
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 
 # Sanitizers add symbols of their own, and nvcc the handles by which kernels are registered.
 ours() { grep -vE '^(__asan|__odr_asan|__ubsan|__tsan|__sanitizer)|__device_stub__|__cudaFatCubinHandle' || true; }
@@ -39,5 +30,4 @@ check "nothing prints, exits or aborts" \
     "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
 check "no C++ runtime and no CUDA driver is asked for, so that C links it, and a machine without a GPU starts it" \
     "$(nm -u "$static" "$shared" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(_Z|__cxa_[^af]|__gxx|_Unwind|cu[A-Z])')"
-echo "1..$number"
-exit $failed
+finish

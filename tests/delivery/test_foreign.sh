@@ -6,28 +6,12 @@
 # set, as in CMakeLists.txt: without them the library lacks the set.
 # Arguments: the project's folder, the shared library. Prints TAP.
 set -u
-project=$1 library=$2 number=0 failed=0
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+project=$1 library=$2
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 unset FUSEDOPT_ISA
 export LC_ALL=C
-
-report() { # STATUS TEXT
-    number=$((number + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2"
-        sed 's/^/# /' log
-        failed=1
-    fi
-}
-
-skip() { # TEXT REASON
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
 
 # ---- the same bits ----
 
@@ -246,5 +230,4 @@ else
     done
 fi
 
-echo "1..$number"
-exit $failed
+finish

@@ -2,27 +2,22 @@
 # Rehearses bench/gpu/run, all of its steps, in a copy of what they need: with programs on the emulator, and stand-ins
 # for a GPU machine's tools. Arguments: the project's folder; program_emulated, exact_emulated, tournament_emulated, a
 # device test on the emulator. Prints TAP.
-# shellcheck disable=SC2016,SC2317 # scripts that run later, functions that check calls
+# shellcheck disable=SC2016,SC2317 # scripts that run later, functions that expect calls
 set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 project=$1 program=$2 exact=$3 tournament=$4 device_test=$5
 if ! command -v python3 >/dev/null; then
-    echo "ok 1 - a rehearsal of bench/gpu/run # SKIP no python3"
-    echo "1..1"
-    exit 0
+    skip "a rehearsal of bench/gpu/run" "no python3"
+    finish
 fi
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
-tree=$dir/tree tools=$dir/tools count=0 failed=0
+tree=$dir/tree tools=$dir/tools
 
-check() { # TEXT COMMAND...
-    count=$((count + 1))
-    if "${@:2}" >"$dir/said" 2>&1; then
-        echo "ok $count - $1"
-    else
-        echo "not ok $count - $1"
-        { echo "${*:2}"; cat "$dir/said" "$dir/printed"; } | tail -n 80 | sed 's/^/# /'
-        failed=1
-    fi
+expect() { # TEXT COMMAND...
+    "${@:2}" >"$dir/said" 2>&1
+    local status=$?
+    { echo "${*:2}"; cat "$dir/said" "$dir/printed" 2>/dev/null; } | tail -n 80 >"$dir/log"
+    report $status "$1"
 }
 
 # ---- a copy of the project, and what gather would bring along ----
@@ -131,50 +126,50 @@ printed() { grep -qE -- "$1" "$dir/printed"; }
 # ---- every step, as on a GPU ----
 
 out=$dir/all
-check "all steps are run" run "$out"
+expect "all steps are run" run "$out"
 for name in commit date card nvcc build tournament-large tournament-small kernels kernels-as-brought exact verify \
     bench-formats bench-shapes bench-rules counters-2 test_device_rehearsed_gpu memcheck-0 initcheck-0 synccheck-0; do
-    check "$name ends well" ended "$name" 0
+    expect "$name ends well" ended "$name" 0
 done
-check "training without cuBLAS fails, and says so" printed "^train: status [1-9].* cuBLAS"
-check "peers without PyTorch fail, and say so" printed "^peers: status [1-9], .*[Tt]orch"
-check "an unknown counter is found" ended counters-1 1
-check "and not asked for again" [ "$(grep -c sm__warps_active "$out.ncu") $(grep -c dram__bytes "$out.ncu")" = "1 2" ]
-check "a sanitizer's finding is counted" printed "sanitizers: 3 clean, 1 not clean"
-check "the device tests are counted" printed "tests: [1-9][0-9]* ok, 0 not ok"
-check "the clocks are seen" printed "^  bench-formats: SM 1755-1755 MHz, memory 2619-2619 MHz, 412-412 W, 51-51 C"
-check "the tournament is shown with its counters" printed "of copy, .* regs .*dram 1234 issue 1234"
-check "wrong roots and quotients are counted" printed "^  exact: 0 wrong of [1-9]"
-check "speed is shown" printed "^adam bf16/bf16/q8 flat 8192: "
-check "the summary has at most sixty lines" [ "$(sed '1,/^-- machine/d' "$dir/printed" | wc -l)" -lt 60 ]
-check "and results are at most eight files" [ "$(find "$out" -type f | wc -l)" -le 8 ]
+expect "training without cuBLAS fails, and says so" printed "^train: status [1-9].* cuBLAS"
+expect "peers without PyTorch fail, and say so" printed "^peers: status [1-9], .*[Tt]orch"
+expect "an unknown counter is found" ended counters-1 1
+expect "and not asked for again" [ "$(grep -c sm__warps_active "$out.ncu") $(grep -c dram__bytes "$out.ncu")" = "1 2" ]
+expect "a sanitizer's finding is counted" printed "sanitizers: 3 clean, 1 not clean"
+expect "the device tests are counted" printed "tests: [1-9][0-9]* ok, 0 not ok"
+expect "the clocks are seen" printed "^  bench-formats: SM 1755-1755 MHz, memory 2619-2619 MHz, 412-412 W, 51-51 C"
+expect "the tournament is shown with its counters" printed "of copy, .* regs .*dram 1234 issue 1234"
+expect "wrong roots and quotients are counted" printed "^  exact: 0 wrong of [1-9]"
+expect "speed is shown" printed "^adam bf16/bf16/q8 flat 8192: "
+expect "the summary has at most sixty lines" [ "$(sed '1,/^-- machine/d' "$dir/printed" | wc -l)" -lt 60 ]
+expect "and results are at most eight files" [ "$(find "$out" -type f | wc -l)" -le 8 ]
 
 # ---- results of them ----
 
 page=$tree/bench/results/rehearsed.md
 row() { grep -qE -- "$1" "$page"; }
-check "results are adopted" python3 -B "$tree/bench/results/adopt" "$out" rehearsed
-check "and rendered" python3 -B "$tree/bench/results/render.py" --check
-check "the page has the speed of formats" row '^\| adam bf16/bf16/q8 \| 8,192 \| 1 \| fusedopt '
-check "and of rules" row '^\| rmsprop f32/f32/f32 .*\| 8,192 \| 1 \| fusedopt '
-check "the checks" row '^\| fusedopt verify \| 0 of 162,948 differ, cases: 1, '
-check "that of roots and quotients too" row '^\| fusedopt_exact \| 0 wrong of [1-9]'
-check "the tournament" row '^\| bf16/bf16/q8 landed \| 8,192 '
-check "the counters" row '/q8 landed \| 0\.000 \| 0\.0 \| 1234 % '
-check "and the clocks" row '^- bench-formats: SM 1755-1755 MHz'
-check "README.md has them too" grep -q 'bench/results/rehearsed.md' "$tree/README.md"
-check "no row of Adam is old" bash -c '! grep -E "adam.*\*old\*" "$1"' none "$page"
+expect "results are adopted" python3 -B "$tree/bench/results/adopt" "$out" rehearsed
+expect "and rendered" python3 -B "$tree/bench/results/render.py" --check
+expect "the page has the speed of formats" row '^\| adam bf16/bf16/q8 \| 8,192 \| 1 \| fusedopt '
+expect "and of rules" row '^\| rmsprop f32/f32/f32 .*\| 8,192 \| 1 \| fusedopt '
+expect "the checks" row '^\| fusedopt verify \| 0 of 162,948 differ, cases: 1, '
+expect "that of roots and quotients too" row '^\| fusedopt_exact \| 0 wrong of [1-9]'
+expect "the tournament" row '^\| bf16/bf16/q8 landed \| 8,192 '
+expect "the counters" row '/q8 landed \| 0\.000 \| 0\.0 \| 1234 % '
+expect "and the clocks" row '^- bench-formats: SM 1755-1755 MHz'
+expect "README.md has them too" grep -q 'bench/results/rehearsed.md' "$tree/README.md"
+expect "no row of Adam is old" bash -c '! grep -E "adam.*\*old\*" "$1"' none "$page"
 
 sed -i '/^step_tables<adam_plain>/s/[^ ]*$/0123456789ab/' "$tree/tests/registers.txt"
 stale() { ! python3 -B "$tree/bench/results/render.py" --check; }
-check "a kernel that changes makes pages stale" stale
+expect "a kernel that changes makes pages stale" stale
 python3 -B "$tree/bench/results/render.py"
-check "its results are old then" row '^\| adam f32/f32/f32 \*old\* '
-check "in the tournament too" row '^\| f32/f32/f32 landed \*old\* '
-check "and the checks" row '^\| fusedopt verify \*old\* '
-check "and in README.md" grep -q '^| adam f32/f32/f32 \*old\* ' "$tree/README.md"
-check "the page names the kernel" row '^\*old\*: kernels that have changed since: `step_tables<adam_plain>`'
-check "those of other kernels are not" row '^\| adam bf16/bf16/q8 \| 8,192 '
+expect "its results are old then" row '^\| adam f32/f32/f32 \*old\* '
+expect "in the tournament too" row '^\| f32/f32/f32 landed \*old\* '
+expect "and the checks" row '^\| fusedopt verify \*old\* '
+expect "and in README.md" grep -q '^| adam f32/f32/f32 \*old\* ' "$tree/README.md"
+expect "the page names the kernel" row '^\*old\*: kernels that have changed since: `step_tables<adam_plain>`'
+expect "those of other kernels are not" row '^\| adam bf16/bf16/q8 \| 8,192 '
 
 # ---- with PyTorch; then where all goes wrong ----
 
@@ -187,24 +182,24 @@ print("failed: adamw bf16")
 sys.exit(1)
 END
 out=$dir/peers
-check "peers are compared" run "$out" peers
-check "one that fails is told" printed "^! peers: status 1, .*failed: adamw bf16"
-check "and shown" printed "^adam f32/f32 flat 1048576: .* GB/s, torch for-loop [0-9.]+, torch foreach"
+expect "peers are compared" run "$out" peers
+expect "one that fails is told" printed "^! peers: status 1, .*failed: adamw bf16"
+expect "and shown" printed "^adam f32/f32 flat 1048576: .* GB/s, torch for-loop [0-9.]+, torch foreach"
 cp "$out/peers.json" "$dir/all"
 python3 -B "$tree/bench/results/adopt" "$dir/all" rehearsed
-check "their page has them" row '^\| adam f32/f32/f32 \*old\* \| 1,048,576 \| torch fused '
-check "and they are old with our kernels" row '^\| torch fused \*old\* '
+expect "their page has them" row '^\| adam f32/f32/f32 \*old\* \| 1,048,576 \| torch fused '
+expect "and they are old with our kernels" row '^\| torch fused \*old\* '
 
 # ---- steps alone ----
 
 out=$dir/all
 cp "$out/log.txt" "$dir/log.before"
 run "$out" tornament
-check "a step that there is not is refused" [ "$?" -eq 2 ]
-check "and changes nothing" cmp "$out/log.txt" "$dir/log.before"
-check "a step alone, with what was built" run "$out" right
-check "keeps the results of the others" grep -q '^== step tournament-large ' "$out/log.txt"
-check "and its own are added" [ "$(grep -c '^== step exact ' "$out/log.txt")" -eq 2 ]
+expect "a step that there is not is refused" [ "$?" -eq 2 ]
+expect "and changes nothing" cmp "$out/log.txt" "$dir/log.before"
+expect "a step alone, with what was built" run "$out" right
+expect "keeps the results of the others" grep -q '^== step tournament-large ' "$out/log.txt"
+expect "and its own are added" [ "$(grep -c '^== step exact ' "$out/log.txt")" -eq 2 ]
 
 # ---- what fails and hangs ----
 
@@ -223,20 +218,19 @@ chmod +x "$tree/.gpu/bin/fusedopt_tournament"
 ln -s "$program" "$tree/.gpu/bin/fusedopt"
 out=$dir/bad
 run_badly() { STAND_IN=bad GPU_SECONDS=25 run "$@"; }
-check "tools that fail and hang" run_badly "$out" build tournament right counters sanitizers
-check "a build that fails" ended build 1
-check "leaves the programs that were brought" ended verify 0
-check "a kernel that hangs is named" printed '^! f32/f32/f32: bad hung'
-check "shown" printed '^  bad +HUNG'
-check "and not profiled" grep -q '0 f32/f32/f32:bad$' "$out.ncu"
-check "other bits are shown" printed '^  other .* BITS'
-check "ncu is tried three times" ended counters-3 1
-check "a sanitizer that hangs is stopped" ended memcheck-0 124
-check "and what time is too short for is left out" ended synccheck-0 125
-check "the run ends in time" [ "$(sed -nE 's/^done in ([0-9]+) s.*/\1/p' "$dir/printed")" -le 35 ]
+expect "tools that fail and hang" run_badly "$out" build tournament right counters sanitizers
+expect "a build that fails" ended build 1
+expect "leaves the programs that were brought" ended verify 0
+expect "a kernel that hangs is named" printed '^! f32/f32/f32: bad hung'
+expect "shown" printed '^  bad +HUNG'
+expect "and not profiled" grep -q '0 f32/f32/f32:bad$' "$out.ncu"
+expect "other bits are shown" printed '^  other .* BITS'
+expect "ncu is tried three times" ended counters-3 1
+expect "a sanitizer that hangs is stopped" ended memcheck-0 124
+expect "and what time is too short for is left out" ended synccheck-0 125
+expect "the run ends in time" [ "$(sed -nE 's/^done in ([0-9]+) s.*/\1/p' "$dir/printed")" -le 35 ]
 
 sleep 1 # for the last second of what was stopped
-check "and leaves no process behind" bash -c '! ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -F "$1"' left "$tree"
+expect "and leaves no process behind" bash -c '! ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -F "$1"' left "$tree"
 
-echo "1..$count"
-exit $failed
+finish

@@ -3,21 +3,10 @@
 # of each struct left out, as an earlier one had it, and one with a field more in each, as a later one will have.
 # Arguments: the project's folder, the shared library.
 set -u
-project=$1 library=$2 number=0 failed=0
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+project=$1 library=$2
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 1
-
-report() { # STATUS TEXT
-    number=$((number + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2"
-        sed 's/^/# /' log
-        failed=1
-    fi
-}
 
 # The structs that begin with `size`; of each the last field goes, or `later` comes behind it.
 header() { # FOLDER LATER
@@ -122,5 +111,4 @@ report $? "a program of a later header works, as long as it does not use what is
 build uses later -DLATER=1 && ./uses >log 2>&1 && [ "$(grep -c 'is not zero: fusedopt .* knows only' log)" -ge 2 ] &&
     ! grep -q '^0 bad' log
 report $? "and is refused if it does"
-echo "1..$number"
-exit $failed
+finish

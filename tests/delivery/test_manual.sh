@@ -3,28 +3,10 @@
 # The reference manual: Doxygen has none either, and every name of the header is described in it.
 # Arguments: the project's folder, the program, or "none". Prints TAP.
 set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 program=$2
 cd "$1" || exit 1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-number=0
-failed=0
-
-report() { # text, the problems
-    number=$((number + 1))
-    if [ -z "$2" ]; then
-        echo "ok $number - $1"
-    else
-        echo "not ok $number - $1"
-        sed 's/^/# /' <<<"$2"
-        failed=1
-    fi
-}
-
-skip() { # text, reason
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
 
 # ---- the program's page ----
 
@@ -32,15 +14,15 @@ skip() { # text, reason
 absent() {
     local word
     for word in "$@"; do
-        tr -s ' \n' ' ' <"$work/shown" | grep -qF -e "$word" || echo "$word"
+        tr -s ' \n' ' ' <"$dir/shown" | grep -qF -e "$word" || echo "$word"
     done
 }
 
 if [ "$program" = none ]; then
     skip "the program's page" "the program is not built"
 else
-    page=$work/fusedopt.1
-    report "the program's page is written" "$(sh host/package/man.sh "$program" "$page" 2>&1 || echo "it fails")"
+    page=$dir/fusedopt.1
+    check "the program's page is written" "$(sh host/package/man.sh "$program" "$page" 2>&1 || echo "it fails")"
     mapfile -t commands < <("$program" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p')
     options=()
     for command in "${commands[@]}"; do
@@ -50,15 +32,15 @@ else
     # Without groff the page is read as it is written, which is enough to see that nothing is left out.
     shown() { sed 's/\\-/-/g; s/\\f[BR]//g' "$page"; }
     if command -v groff >/dev/null; then
-        report "groff has no complaint" "$(groff -man -ww -z "$page" 2>&1)"
+        check "groff has no complaint" "$(groff -man -ww -z "$page" 2>&1)"
         shown() { groff -man -Tascii -P-cbou -rLL=200n "$page"; }
     else
         skip "groff has no complaint" "groff is not installed"
     fi
-    shown >"$work/shown"
-    report "it has every command and option" "$([ ${#commands[@]} -gt 2 ] && [ ${#options[@]} -gt 10 ] || echo "few: \
+    shown >"$dir/shown"
+    check "it has every command and option" "$([ ${#commands[@]} -gt 2 ] && [ ${#options[@]} -gt 10 ] || echo "few: \
 ${commands[*]} ${options[*]}"; absent "${commands[@]/#/fusedopt }" "${options[@]}")"
-    report "a program that fails is an error" "$(sh host/package/man.sh false "$work/none" 2>&1 && echo "it is none")"
+    check "a program that fails is an error" "$(sh host/package/man.sh false "$dir/none" 2>&1 && echo "it is none")"
 fi
 
 # ---- the reference manual ----
@@ -66,17 +48,16 @@ fi
 if ! command -v doxygen >/dev/null; then
     skip "the reference manual" "doxygen is not installed"
 else
-    output=$(FUSEDOPT_MANUAL=$work doxygen host/package/Doxyfile 2>&1) || output="${output:-doxygen failed}"
-    report "the reference manual is built without a warning" "$output"
+    output=$(FUSEDOPT_MANUAL=$dir doxygen host/package/Doxyfile 2>&1) || output="${output:-doxygen failed}"
+    check "the reference manual is built without a warning" "$output"
 
     # As the compiler sees it, so that nothing hangs on how Doxygen reads the header.
     names=$({
         gcc -E -P -x c include/fusedopt.h | grep -oE '\bfopt_[a-z_0-9]+ *\(|\bFOPT_[A-Z0-9_]+'
         gcc -E -dM -x c include/fusedopt.h | grep -oE '#define FOPT_[A-Z0-9_]+' | sed 's/#define //; /^FOPT_API$/d'
     } | tr -d '( ' | sort -u)
-    report "it has every function, constant and macro" "$(while read -r name; do
-        grep -rqF ">$name" "$work/html" || echo "$name"
+    check "it has every function, constant and macro" "$(while read -r name; do
+        grep -rqF ">$name" "$dir/html" || echo "$name"
     done <<<"${names:-gcc, which did not preprocess the header}")"
 fi
-echo "1..$number"
-exit $failed
+finish

@@ -2,6 +2,8 @@
 # bench/peers, under the first python3 that has PyTorch, or is there. The environment variable PYTHON names another one.
 # Arguments: the project's folder, the shared library. Prints TAP.
 set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 project=$1 shared=$2
 for module in torch sys; do
     for python in ${PYTHON:-python3 /usr/bin/python3}; do
@@ -9,28 +11,11 @@ for module in torch sys; do
     done
 done
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-    echo "ok 1 - bench/peers # SKIP no Python 3.10 or later"
-    echo "1..1"
-    exit 0
+    skip "bench/peers" "no Python 3.10 or later"
+    finish
 fi
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
 export FUSEDOPT_LIBRARY=$shared PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$project/bench/peers:$project/python
 cd "$dir" || exit 2
-count=0
-failed=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        echo "not ok $count - $2"
-        sed 's/^/# /' out
-        failed=1
-    fi
-}
 
 # compare MODULE ARGUMENT...: runs compare.py, to which that module is missing.
 compare() {
@@ -101,11 +86,9 @@ compare torch "$project/bench/peers/compare.py" --quick
 report $? "without PyTorch it says so, and exits with status 3"
 
 if ! "$python" -c 'import torch' 2>/dev/null; then
-    count=$((count + 1))
-    echo "ok $count - a comparison with PyTorch, without bitsandbytes # SKIP no PyTorch"
+    skip "a comparison with PyTorch, without bitsandbytes" "no PyTorch"
 elif nm -D "$shared" | grep -qE '__asan|__ubsan|__tsan'; then
-    count=$((count + 1))
-    echo "ok $count - a comparison with PyTorch, without bitsandbytes # SKIP the library is instrumented"
+    skip "a comparison with PyTorch, without bitsandbytes" "the library is instrumented"
 else
     compare bitsandbytes "$project/bench/peers/compare.py" --quick --repeat 3 --seconds 60 --json torch.json
     [ $? -eq 0 ] && grep -q '^without bitsandbytes: ' out && "$python" -c '
@@ -118,5 +101,4 @@ assert len(found["roofs"]) == 5 and all(0 < row["copy_fraction"] and 0 < row["ro
     report $? "a comparison with PyTorch, without bitsandbytes"
 fi
 
-echo "1..$count"
-exit $failed
+finish

@@ -3,23 +3,9 @@
 # Argument: the project's folder. Prints TAP.
 set -u
 project=$1
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 bash=$(command -v bash)
-count=0
-failed=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        echo "not ok $count - $2"
-        sed 's/^/# /' "$dir/log"
-        failed=1
-    fi
-}
 
 # program NAME LINE...: a program of the machine, in sh.
 program() {
@@ -97,5 +83,4 @@ program ninja
 prepares gnuplot-nox
 report $? "clang and ninja are enough too"
 
-echo "1..$count"
-exit $failed
+finish

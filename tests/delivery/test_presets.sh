@@ -4,26 +4,12 @@
 set -u
 project=$1 cmake=$2 ctest=$3
 export CC=$4
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 copy="$dir/a copy"
 mkdir "$copy" && cd "$copy" || exit 2
 (cd "$project" && tar -cf - --exclude=./build --exclude=.git .) | tar -xf -
 unset CMAKE_GENERATOR
-count=0
-failed=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        echo "not ok $count - $2"
-        sed 's/^/# /' "$dir/log"
-        failed=1
-    fi
-}
 
 # cached FILE NAME: a value in a CMakeCache.txt.
 cached() {
@@ -41,8 +27,7 @@ if command -v ninja >/dev/null; then
         [ "$(cached "$dir/ninja" CMAKE_GENERATOR)" = Ninja ]
     report $? "the environment variable CMAKE_GENERATOR is respected"
 else
-    count=$((count + 1))
-    echo "ok $count - the environment variable CMAKE_GENERATOR is respected # SKIP ninja is not installed"
+    skip "the environment variable CMAKE_GENERATOR is respected" "ninja is not installed"
 fi
 
 # A machine that has nothing that is optional: each is told once, in one place, and nothing is warned of.
@@ -69,5 +54,4 @@ sed -i -E 's/(FOPT_VERSION_MAJOR) [0-9]+/\1 3/; s/(FOPT_VERSION_MINOR) [0-9]+/\1
     grep -q '^set(PACKAGE_VERSION "3\.14\.15")$' build/library/fusedopt-config-version.cmake
 report $? "the version is the header's, also when that changes"
 
-echo "1..$count"
-exit $failed
+finish

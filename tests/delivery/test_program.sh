@@ -7,30 +7,9 @@ if [ $# -ne 1 ] || [ ! -x "$1" ]; then
     exit 2
 fi
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
-
-count=0
-failures=0
-
-# report STATUS TEXT: one test's line; with what the last run() printed if it failed.
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $count - $2"
-        echo "# exit status $status"
-        sed 's/^/# /' out err
-    fi
-}
-
-skip() {
-    count=$((count + 1))
-    echo "ok $count - $1 # SKIP $2"
-}
 
 # run ARGUMENT...: runs the program; leaves its exit status in $status and what it printed in the files out and err.
 run() {
@@ -331,5 +310,4 @@ else
     skip "verify --quick covers all variants and all formats" "no python3 to read it"
 fi
 
-echo "1..$count"
-[ "$failures" -eq 0 ]
+finish

@@ -2,27 +2,12 @@
 # Tests what the program does with CUDA, on the emulator. Usage: test_program_emulated.sh PROGRAM. Prints TAP.
 set -u
 program=$1
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
-count=0
-failures=0
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 
 run() {
     "$program" "$@" >"$dir/out" 2>"$dir/err"
     status=$?
-}
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $count - $2"
-        echo "# exit status $status"
-        sed 's/^/# /' "$dir/out" "$dir/err"
-    fi
 }
 
 run info
@@ -45,5 +30,4 @@ awk '$6 == "fusedopt" && $(NF) == 2 { ours++ } $6 == "loop" && $(NF) == 1 { loop
     "$dir/out"
 report $? "bench --device cuda counts the kernels of a step: two, and one of the loop"
 
-echo "1..$count"
-[ "$failures" -eq 0 ]
+finish

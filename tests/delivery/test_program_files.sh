@@ -3,24 +3,9 @@
 # Usage: test_program_files.sh PROGRAM. Prints TAP; exits 1 if a test failed.
 set -u
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
-count=0
-failures=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $count - $2"
-        echo "# exit status $status"
-        sed 's/^/# /' out err
-    fi
-}
 
 run() {
     "$program" "$@" >out 2>err
@@ -40,8 +25,7 @@ if [ -w /dev/full ]; then
         report $? "fusedopt $arguments fails where its output cannot be written"
     done
 else
-    count=$((count + 1))
-    echo "ok $count - output that cannot be written # SKIP no /dev/full"
+    skip "output that cannot be written" "no /dev/full"
 fi
 (ulimit -f 1 && "$program" verify --case 0 >/dev/null && exec "$program" train --rule sgd --epochs 1 --seeds 1 >big 2>err) 2>>err
 status=$?
@@ -59,10 +43,8 @@ report $? "a closed standard output is an error, and no file takes its place"
 # ---- plots, whole or not at all ----
 
 if ! command -v gnuplot >/dev/null; then
-    echo "ok $((count + 1)) - plots # SKIP no gnuplot"
-    echo "1..$((count + 1))"
-    [ "$failures" -eq 0 ]
-    exit
+    skip "plots" "no gnuplot"
+    finish
 fi
 
 mkdir plots fake
@@ -124,8 +106,7 @@ if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=16k none small 2>/dev/null; th
     report $? "a full disk leaves the old plot as it was"
     umount small
 else
-    count=$((count + 1))
-    echo "ok $count - a full disk leaves the old plot as it was # SKIP no file system can be mounted"
+    skip "a full disk leaves the old plot as it was" "no file system can be mounted"
 fi
 if command -v cc >/dev/null && printf '%s\n' '#include <signal.h>' 'int fsync(int file);' \
     'int fsync(int file) { return file < 0 ? -1 : raise(SIGTERM); }' | cc -shared -fPIC -o fsync.so -x c - 2>err; then
@@ -150,10 +131,8 @@ report $? "a plot is replaced behind a symbolic link, and keeps its mode"
 # ---- what the plots show ----
 
 if ! command -v python3 >/dev/null; then
-    echo "ok $((count + 1)) - what the plots show # SKIP no python3 to read them"
-    echo "1..$((count + 1))"
-    [ "$failures" -eq 0 ]
-    exit
+    skip "what the plots show" "no python3 to read them"
+    finish
 fi
 cat >read.py <<'END'
 # Reads a plot: all its texts, and its curves: name -> (colour, dashes).
@@ -234,5 +213,4 @@ run train --rule sgd --epochs 2 --lr 1e9 --plot diverged.svg
 [ "$status" -eq 0 ] && tail -n 2 diverged.svg | grep -q '</svg>'
 report $? "a training that diverged is drawn, as far as it can be"
 
-echo "1..$count"
-[ "$failures" -eq 0 ]
+finish

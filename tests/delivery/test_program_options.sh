@@ -3,24 +3,9 @@
 # Usage: test_program_options.sh PROGRAM. Prints TAP; exits 1 if a test failed.
 set -u
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
-count=0
-failures=0
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $count - $2"
-        echo "# exit status $status"
-        sed 's/^/# /' out err
-    fi
-}
 
 run() {
     "$program" "$@" >out 2>err
@@ -186,10 +171,8 @@ for arguments in "train --rule sgd --epochs 600" "verify --quick --rule sgd" "be
         tr '\r' '\n' <out | grep -qE '; about [0-9]+ (s|min|h) left'
         report $? "on a terminal, $arguments tells the time that is left"
     else
-        count=$((count + 1))
-        echo "ok $count - on a terminal, $arguments tells the time that is left # SKIP no program script, or no terminal to be had"
+        skip "on a terminal, $arguments tells the time that is left" "no program script, or no terminal to be had"
     fi
 done
 
-echo "1..$count"
-[ "$failures" -eq 0 ]
+finish

@@ -2,22 +2,10 @@
 # Whether what README.md names is there: links, files, presets, options, calls, messages; and whether the times at its
 # beginning were measured, without doubt. Argument: the project's folder. Prints TAP.
 set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 cd "$1" || exit 2
 readme=README.md
-count=0
-failed=0
-
-# check TEXT WRONG: what is wrong, a line each.
-check() {
-    count=$((count + 1))
-    if [ -z "$2" ]; then
-        echo "ok $count - $1"
-    else
-        echo "not ok $count - $1"
-        sed 's/^/# /' <<<"$2"
-        failed=1
-    fi
-}
 
 # Functions that print what is wrong.
 links() {
@@ -78,5 +66,4 @@ check "its table has every option once, and no other" "$(options)"
 check "calls and constants that it names are the header's" "$(names)"
 check "messages that it quotes are the library's" "$(messages)"
 check "the times at its beginning were measured, without doubt" "$(times)"
-echo "1..$count"
-exit $failed
+finish

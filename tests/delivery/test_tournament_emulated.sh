@@ -3,27 +3,12 @@
 # test_tournament_emulated.sh EXACT TOURNAMENT. Prints TAP.
 set -u
 exact=$1 tournament=$2
-dir=$(mktemp -d) || exit 2
-trap 'rm -rf "$dir"' EXIT
-count=0
-failures=0
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
 
 run() {
     "$@" >"$dir/out" 2>"$dir/err"
     status=$?
-}
-
-# report STATUS TEXT
-report() {
-    count=$((count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $count - $2"
-    else
-        failures=$((failures + 1))
-        echo "not ok $count - $2"
-        echo "# exit status $status"
-        sed 's/^/# /' "$dir/out" "$dir/err"
-    fi
 }
 
 # lines NUMBER PATTERN
@@ -49,5 +34,4 @@ run "$tournament" 7000
 [ "$status" -eq 2 ] && grep -q '^usage' "$dir/err"
 report $? "too few elements are refused"
 
-echo "1..$count"
-[ "$failures" -eq 0 ]
+finish

@@ -13,8 +13,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 static fopt_group groups[2];
 
 static const shape shapes[] = {
@@ -202,32 +200,14 @@ Test(device_contexts, the_programs_own)
     step_across(own, false);
 }
 
-#ifdef EMULATED
-static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    (void)alignment;
-    (void)stream;
-    CUDA_OK(cudaMalloc((void **)context, bytes));
-    return *(void **)context;
-}
-
-static void release(void *context, void *block, size_t bytes, fopt_stream stream)
-{
-    (void)bytes;
-    (void)stream;
-    CUDA_OK(cudaFree(block));
-    *(void **)context = NULL;
-}
-#endif
-
 /* Where the optimizer's context cannot be made current any more, the end touches neither it nor another. */
 Test(device_contexts, the_end_of_a_context)
 {
 #ifdef EMULATED
     need_devices(1);
-    void *state = NULL;
+    books state = {.give = give_device, .take = take_device};
     fopt_config config = cuda_config();
-    config.device_allocator = (fopt_allocator){&state, allocate, release};
+    config.device_allocator = books_allocator(&state);
     CUDA_OK(cudaSetDevice(0));
     twins *t = new_twins(3);
     expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
@@ -238,9 +218,9 @@ Test(device_contexts, the_end_of_a_context)
     emu_fail(EMU_DEVICE, 0, 0);
     t->cuda = NULL;
     cr_expect_eq(current_context(), own, "%s: another context is current", what_runs());
-    cr_expect_not_null(state, "%s: memory was released in another context", what_runs());
+    cr_expect_eq(state.live_blocks, 1, "%s: memory was released in another context", what_runs());
     cr_expect_eq(cudaPeekAtLastError(), cudaSuccess);
-    CUDA_OK(cudaFree(state));
+    CUDA_OK(cudaFree(state.blocks[0].pointer));
     pop_context(own);
     twins_free(t);
 #else

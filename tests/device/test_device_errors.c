@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 static fopt_group groups[2];
 
 static const shape shapes[] = {
@@ -369,79 +367,45 @@ Test(device_errors, the_current_device_remains)
 
 /* ---- allocators ---------------------------------------------------------------------------------------------- */
 
-/* Books of an allocator. */
-typedef struct books {
-    size_t calls, live_blocks, bytes; /* all that was ever given */
-    void *given;
-    size_t given_bytes;
+/* Books of the device's allocator. */
+typedef struct device_books {
+    books books;
     int device;        /* that is current whenever the allocator is called */
     cudaStream_t busy; /* must be idle when memory comes back */
-} books;
+} device_books;
 
-static void *give(books *b, void *block, size_t bytes)
+static void *give(books *b, size_t bytes, size_t alignment)
 {
-    b->calls++;
-    b->live_blocks++;
-    b->bytes += bytes;
-    b->given = block;
-    b->given_bytes = bytes;
+    expect_current(((device_books *)b)->device);
+    void *block = give_device(b, bytes, alignment);
+    CUDA_OK(cudaMemset(block, 0xff, bytes));
     return block;
 }
 
-static void take(books *b, const void *block, size_t bytes)
+static void take(books *b, void *block)
 {
-    b->live_blocks--;
-    cr_expect_eq(block, b->given);
-    cr_expect_eq(bytes, b->given_bytes, "%zu bytes released of %zu", bytes, b->given_bytes);
+    const device_books *d = (device_books *)b;
+    expect_current(d->device);
+    if (d->busy)
+        cr_expect_eq(cudaStreamQuery(d->busy), cudaSuccess, "memory came back while steps were under way");
+    take_device(b, block);
 }
 
-static void *allocate_host(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    (void)stream;
-    return give(context, aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment), bytes);
-}
-
-static void release_host(void *context, void *block, size_t bytes, fopt_stream stream)
-{
-    (void)stream;
-    take(context, block, bytes);
-    free(block);
-}
-
-static void *allocate_device(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    void *block = NULL;
-    (void)alignment;
-    (void)stream;
-    expect_current(((books *)context)->device);
-    CUDA_OK(cudaMalloc(&block, bytes));
-    CUDA_OK(cudaMemset(block, 0xff, bytes));
-    return give(context, block, bytes);
-}
-
-static void release_device(void *context, void *block, size_t bytes, fopt_stream stream)
-{
-    books *b = context;
-    (void)stream;
-    take(b, block, bytes);
-    expect_current(b->device);
-    if (b->busy)
-        cr_expect_eq(cudaStreamQuery(b->busy), cudaSuccess, "memory came back while steps were under way");
-    CUDA_OK(cudaFree(block));
-}
-
-static fopt_config config_with(books *host, books *device)
+static fopt_config config_with(books *host, device_books *device)
 {
     fopt_config config = cuda_config();
-    config.host_allocator = (fopt_allocator){host, allocate_host, release_host};
-    config.device_allocator = (fopt_allocator){device, allocate_device, release_device};
+    device->books.give = give;
+    device->books.take = take;
+    config.host_allocator = books_allocator(host);
+    config.device_allocator = books_allocator(&device->books);
     return config;
 }
 
 Test(device_errors, allocators_give_what_was_announced)
 {
     need_devices(1);
-    books host = {.calls = 0}, device = {.calls = 0};
+    books host = {.calls = 0};
+    device_books device = {.busy = NULL};
     const fopt_config config = config_with(&host, &device);
     fopt_sizes sizes = {.size = sizeof sizes};
     twins *t = new_twins();
@@ -449,9 +413,9 @@ Test(device_errors, allocators_give_what_was_announced)
     fopt_destroy(t->cuda);
     expect_ok(fopt_query_sizes(&config, groups, 2, t->device, 4, &sizes));
     expect_ok(fopt_create(&config, groups, 2, t->device, 4, &t->cuda));
-    cr_expect_eq(host.bytes, sizes.host_bytes);
-    cr_expect_eq(device.bytes, sizes.device_bytes);
-    cr_expect_eq(host.calls + device.calls, 2);
+    cr_expect_eq(host.live_bytes, sizes.host_bytes);
+    cr_expect_eq(device.books.live_bytes, sizes.device_bytes);
+    cr_expect_eq(host.calls + device.books.calls, 2);
     cr_expect_eq(sizes.state_bytes, (size_t)700 * (4 + 2) + (size_t)(300 + 40) * 4);
     cr_expect_eq(sizes.device_bytes, sizes.state_bytes + sizes.padding_bytes + sizes.table_bytes);
     const size_t tiles = 3 + 2 + 1, tables = 104 * LENGTH(groups) + 180 * LENGTH(shapes) + 4 * tiles;
@@ -460,16 +424,17 @@ Test(device_errors, allocators_give_what_was_announced)
 
     twins_step(t);
     twins_compare(t);
-    cr_expect_eq(host.calls + device.calls, 2, "an allocator was called by something else than fopt_create()");
+    cr_expect_eq(host.calls + device.books.calls, 2, "an allocator was called by something else than fopt_create()");
     twins_free(t);
-    cr_expect_eq(host.live_blocks + device.live_blocks, 0);
+    cr_expect_eq(host.live_blocks + device.books.live_blocks, 0);
 }
 
 Test(device_errors, allocators_are_called_on_their_device)
 {
     need_devices(2);
     CUDA_OK(cudaSetDevice(1));
-    books host = {.calls = 0}, device = {.device = 1};
+    books host = {.calls = 0};
+    device_books device = {.device = 1};
     const fopt_config config = config_with(&host, &device);
     twins *t = new_twins();
     CUDA_OK(cudaSetDevice(0));
@@ -477,8 +442,8 @@ Test(device_errors, allocators_are_called_on_their_device)
     expect_ok(fopt_create(&config, groups, 2, t->device, 4, &t->cuda));
     fopt_destroy(t->cuda);
     t->cuda = NULL;
-    cr_expect_eq(device.calls, 1);
-    cr_expect_eq(host.live_blocks + device.live_blocks, 0);
+    cr_expect_eq(device.books.calls, 1);
+    cr_expect_eq(host.live_blocks + device.books.live_blocks, 0);
     twins_free(t);
 }
 
@@ -526,7 +491,8 @@ Test(device_errors, memory_comes_back_idle)
     need_devices(1);
     for (int failed = 0; failed <= 1; failed++) {
         now_running("destroy, %s", failed ? "after an error" : "without an error");
-        books host = {.calls = 0}, device = {.calls = 0};
+        books host = {.calls = 0};
+        device_books device = {.busy = NULL};
         const fopt_config config = config_with(&host, &device);
         twins *t = new_twins();
         CUDA_OK(cudaStreamCreateWithFlags(&device.busy, cudaStreamNonBlocking));
@@ -538,7 +504,7 @@ Test(device_errors, memory_comes_back_idle)
         fopt_destroy(t->cuda);
         cr_expect_eq(cudaGetLastError(), failed ? cudaErrorInvalidDevice : cudaSuccess);
         t->cuda = NULL;
-        cr_expect_eq(device.live_blocks, 0);
+        cr_expect_eq(device.books.live_blocks, 0);
         CUDA_OK(cudaStreamSynchronize(device.busy));
         CUDA_OK(cudaStreamDestroy(device.busy));
         twins_free(t);

@@ -14,8 +14,6 @@
 
 #include "../emulator/emulator.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 static fopt_group groups[3];
 
 /* Tensors in two loops (kernels/rules/rules.h), by turns in Adam's of two groups and in SGD's. */
@@ -119,35 +117,32 @@ Test(device_faults, launches_of_all_loops)
 
 /* Device memory of the test's own, which stays accessible when it is released. */
 typedef struct pool {
+    books books;
     mirror memory;
-    size_t live;
 } pool;
 
-static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
+static void *give(books *b, size_t bytes, size_t alignment)
 {
-    pool *p = context;
+    const mirror memory = ((pool *)b)->memory;
     (void)alignment;
-    (void)stream;
-    if (p->memory.bytes < bytes)
-        return NULL;
-    p->live++;
-    return p->memory.device;
+    return memory.bytes < bytes ? NULL : memory.device;
 }
 
-static void release(void *context, void *block, size_t bytes, fopt_stream stream)
+static void take(books *b, void *block)
 {
-    pool *p = context;
-    (void)bytes;
-    (void)stream;
-    cr_expect_eq(block, p->memory.device);
-    p->live--;
+    (void)b, (void)block;
+}
+
+static pool new_pool(void)
+{
+    return (pool){.books = {.give = give, .take = take}, .memory = mirror_new(1 << 16)};
 }
 
 /* Writes to the memory, as its next user would, by a stream that waits for no other: nothing may come later. */
 static void expect_unused(const pool *p, cudaStream_t stream)
 {
     const mirror m = p->memory;
-    cr_expect_eq(p->live, 0, "%s: a leak", what_runs());
+    cr_expect_eq(p->books.live_blocks, 0, "%s: a leak", what_runs());
     CUDA_OK(cudaMemcpyAsync(m.device, m.host, m.bytes, cudaMemcpyHostToDevice, stream));
     CUDA_OK(cudaStreamSynchronize(stream));
     CUDA_OK(cudaDeviceSynchronize());
@@ -194,8 +189,8 @@ Test(device_faults, creation_fails_in_turn)
     need_devices(1);
     const fopt_config config = cuda_config();
     fopt_config own = config;
-    pool p = {.memory = mirror_new(1 << 16)};
-    own.device_allocator = (fopt_allocator){&p, allocate, release};
+    pool p = new_pool();
+    own.device_allocator = books_allocator(&p.books);
     static const struct {
         emu_call call;
         cudaError_t error;
@@ -285,9 +280,9 @@ Test(device_faults, the_end_after_a_query)
     need_devices(1);
     cudaStream_t busy, captured;
     cudaGraph_t graph;
-    pool p = {.memory = mirror_new(1 << 16)};
+    pool p = new_pool();
     fopt_config config = cuda_config();
-    config.device_allocator = (fopt_allocator){&p, allocate, release};
+    config.device_allocator = books_allocator(&p.books);
     twins *t = new_twins(10);
     CUDA_OK(cudaStreamCreateWithFlags(&busy, cudaStreamNonBlocking));
     CUDA_OK(cudaStreamCreate(&captured));
@@ -301,7 +296,7 @@ Test(device_faults, the_end_after_a_query)
     expect_clean();
     CUDA_OK(cudaStreamEndCapture(captured, &graph));
     CUDA_OK(cudaGraphDestroy(graph));
-    cr_expect_eq(p.live, 1);
+    cr_expect_eq(p.books.live_blocks, 1);
     CUDA_OK(cudaStreamDestroy(busy));
     CUDA_OK(cudaStreamDestroy(captured));
     twins_free(t);
@@ -493,9 +488,9 @@ Test(device_faults, gradients_fail_half_way)
 Test(device_faults, a_kernel_fails_as_it_runs)
 {
     need_devices(1);
-    pool p = {.memory = mirror_new(1 << 16)};
+    pool p = new_pool();
     fopt_config config = cuda_config();
-    config.device_allocator = (fopt_allocator){&p, allocate, release};
+    config.device_allocator = books_allocator(&p.books);
     int64_t step;
     twins *t = new_twins(10);
     expect_ok(fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &t->cuda));
@@ -509,7 +504,7 @@ Test(device_faults, a_kernel_fails_as_it_runs)
     cudaGetLastError();
     fopt_destroy(t->cuda);
     t->cuda = NULL;
-    cr_expect_eq(p.live, 0);
+    cr_expect_eq(p.books.live_blocks, 0);
     twins_free(t);
     mirror_free(p.memory);
 }

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 #define SETS 4 /* of gradients */
 
 static fopt_group groups[3];

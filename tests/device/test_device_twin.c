@@ -14,9 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-#define TILE  ((size_t)256)
 #define STEPS 4
 
 Test(device_twin, which_device)

@@ -5,6 +5,7 @@
 #ifndef FUSEDOPT_TESTS_TWINS_H
 #define FUSEDOPT_TESTS_TWINS_H
 
+#include "../api/books.h"
 #include "../numerics/buffers.h"
 
 #include <cuda_runtime_api.h>
@@ -36,6 +37,10 @@ mirror mirror_new(size_t bytes); /* filled with a pattern */
 void mirror_free(mirror m);
 void mirror_upload(mirror m);
 unsigned char *mirror_download(mirror m); /* the device's bytes, to be freed */
+
+/* Get the current device's memory, and give it back, as members of `books`. */
+void *give_device(books *b, size_t bytes, size_t alignment);
+void take_device(books *b, void *block);
 
 /* malloc() that does not fail, and may be asked for nothing. */
 void *memory(size_t bytes);

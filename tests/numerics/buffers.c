@@ -1,4 +1,5 @@
 #include "buffers.h"
+#include "../reference/oracle.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -39,6 +40,32 @@ const char *what_runs(void)
 void expect_ok(fopt_status status)
 {
     cr_assert_eq(status, FOPT_OK, "%s: %s: %s", running, fopt_status_string(status), fopt_last_error());
+}
+
+static unsigned isas_here(void)
+{
+    fopt_device_info info = {.size = sizeof info};
+    expect_ok(fopt_device_query((fopt_device){FOPT_CPU, 0}, &info));
+    cr_assert(info.isas & 1u << FOPT_ISA_BASELINE);
+    return info.isas;
+}
+
+size_t isa_count(void)
+{
+    size_t count = 0;
+    for (unsigned left = isas_here(); left != 0; left &= left - 1)
+        count++;
+    return count;
+}
+
+fopt_isa isa_at(size_t index)
+{
+    unsigned left = isas_here(), isa = 0;
+    for (; index > 0; index--)
+        left &= left - 1;
+    while (!(left & 1u << isa))
+        isa++;
+    return (fopt_isa)isa;
 }
 
 /* ---- guarded memory ------------------------------------------------------------------------------------------ */
@@ -102,8 +129,6 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-#define TILE 256
-
 static size_t tiles_of(size_t count)
 {
     return (count + TILE - 1) / TILE;
@@ -139,6 +164,21 @@ void copy_moments(fopt_array to, fopt_array from)
     memcpy(to.data, from.data, from.bytes);
     if (from.format == FOPT_Q8)
         memcpy(to.absmax, from.absmax, tiles_of(from.count) * sizeof(float));
+}
+
+fopt_array kept_moment(const fopt_group *group, fopt_state_kind kind, void *data, size_t count)
+{
+    return oracle_keeps(group, kind) ? moment_array(group->state_format[kind], data, count)
+                                     : (fopt_array){.size = sizeof(fopt_array)};
+}
+
+void update_tensor(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor, void *moments,
+                   size_t stride, int64_t step)
+{
+    fopt_array states[FOPT_STATE_KINDS];
+    for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+        states[kind] = kept_moment(group, kind, (char *)moments + kind * stride, tensor->count);
+    expect_ok(fopt_update(config, group, tensor, states, step, NULL, NULL));
 }
 
 /* ---- comparison ---------------------------------------------------------------------------------------------- */

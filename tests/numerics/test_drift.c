@@ -25,16 +25,7 @@ typedef struct arrays {
 static void update(arrays *a, int64_t step)
 {
     const fopt_tensor tensor = {.size = sizeof tensor, .param = a->param, .grad = a->grad, .count = a->count};
-    fopt_array states[FOPT_STATE_KINDS];
-    for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        states[kind] = (fopt_array){.size = sizeof(fopt_array)};
-        if (oracle_keeps(&a->group, kind))
-            states[kind] = (fopt_array){.size = sizeof(fopt_array),
-                                        .data = a->state[kind],
-                                        .count = a->count,
-                                        .bytes = a->count * sizeof(float)};
-    }
-    expect_ok(fopt_update(&one_thread, &a->group, &tensor, states, step, NULL, NULL));
+    update_tensor(&one_thread, &a->group, &tensor, a->state, sizeof *a->state, step);
 }
 
 /* Uniform in [low, high). */

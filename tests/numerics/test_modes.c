@@ -2,13 +2,13 @@
  * The caller's floating-point modes are neither used nor changed, in the calling thread, OpenMP's workers and the
  * caller's own threads: a program linked with -ffast-math runs with flush-to-zero on.
  */
+#include "../api/callers_threads.h"
 #include "../reference/cases.h"
 #include "../reference/oracle.h"
 #include "buffers.h"
 
 #include <criterion/criterion.h>
 #include <fenv.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
@@ -18,9 +18,7 @@
 #include <omp.h>
 #endif
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-#define COUNT   (200 * 256 + 9) /* work enough for all threads */
+#define COUNT   (200 * TILE + 9) /* work enough for all threads */
 #define THREADS 3
 
 /* ---- the modes ----------------------------------------------------------------------------------------------- */
@@ -86,21 +84,13 @@ static void run(const fopt_group *group, case_formats formats, const fopt_config
                                 .count = COUNT,
                                 .param_format = formats.param,
                                 .grad_format = formats.grad};
-    fopt_array states[FOPT_STATE_KINDS];
-    for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        states[kind] = (fopt_array){.size = sizeof(fopt_array)};
-        if (oracle_keeps(group, kind))
-            states[kind] = moment_array(group->state_format[kind], got.state[kind], COUNT);
-    }
     for (int64_t step = 1; step <= 3; step++)
-        expect_ok(fopt_update(config, group, &tensor, states, step, NULL, NULL));
+        update_tensor(config, group, &tensor, got.state, sizeof *got.state, step);
 }
 
 /* Calls `how_to_run` under each of the modes and compares what it left with what the default modes leave. */
 static void compare_under_all(void (*how_to_run)(modes m, const fopt_group *group, case_formats formats, fopt_isa isa))
 {
-    fopt_device_info info = {.size = sizeof info};
-    expect_ok(fopt_device_query((fopt_device){FOPT_CPU, 0}, &info));
     for (size_t index = 0; index < case_count(); index += 9) {
         char name[CASE_NAME_SIZE];
         const case_formats formats = case_formats_at(index * 5 % case_formats_count());
@@ -112,8 +102,9 @@ static void compare_under_all(void (*how_to_run)(modes m, const fopt_group *grou
         fill_random(formats.grad, grad, COUNT, index + 1, 4);
         run(&group, formats, &plain);
         want = got;
-        for (fopt_isa isa = FOPT_ISA_BASELINE; isa <= FOPT_ISA_AVX512; isa++)
-            for (size_t m = 0; m < LENGTH(all_modes) && (info.isas & 1u << isa); m++) {
+        for (size_t i = 0; i < isa_count(); i++)
+            for (size_t m = 0; m < LENGTH(all_modes); m++) {
+                const fopt_isa isa = isa_at(i);
                 now_running("%s %s/%s/%s %s, modes %s", name, fopt_format_name(formats.param),
                             fopt_format_name(formats.grad), fopt_format_name(formats.state), fopt_isa_name(isa),
                             all_modes[m].name);
@@ -178,43 +169,34 @@ Test(modes, openmp_workers)
 
 typedef struct share {
     modes modes;
-    bool kept;
-    size_t first, count;
-    void (*function)(void *argument, size_t index);
+    bool kept[OWN_THREADS];
+    size_t count;
+    call_function *function;
     void *argument;
 } share;
 
-static void *run_share(void *context)
+static void run_share(void *context, size_t thread)
 {
     share *s = context;
     set_modes(s->modes);
-    for (size_t i = s->first; i < s->count; i += THREADS)
+    for (size_t i = thread; i < s->count; i += OWN_THREADS)
         s->function(s->argument, i);
-    s->kept = has_modes(s->modes);
-    return NULL;
+    s->kept[thread] = has_modes(s->modes);
 }
 
 /* The context is the modes. 2: they were changed; 3: there is a thread without work. */
-static int on_pthreads(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
+static int in_modes(void *context, size_t count, call_function *function, void *argument)
 {
-    pthread_t threads[THREADS];
-    share shares[THREADS];
-    int result = count < THREADS ? 3 : 0;
-    for (size_t i = 0; i < THREADS; i++) {
-        shares[i] = (share){*(const modes *)context, false, i, count, function, argument};
-        if (pthread_create(&threads[i], NULL, run_share, &shares[i]) != 0)
-            abort();
-    }
-    for (size_t i = 0; i < THREADS; i++) {
-        pthread_join(threads[i], NULL);
-        result = shares[i].kept ? result : 2;
-    }
+    share s = {.modes = *(const modes *)context, .count = count, .function = function, .argument = argument};
+    int result = count < OWN_THREADS ? 3 : on_own_threads(NULL, OWN_THREADS, run_share, &s);
+    for (size_t i = 0; i < OWN_THREADS && result == 0; i++)
+        result = s.kept[i] ? 0 : 2;
     return result;
 }
 
 static void run_on_pthreads(modes m, const fopt_group *group, case_formats formats, fopt_isa isa)
 {
-    const fopt_config config = {.size = sizeof config, .isa = isa, .parallel_for = on_pthreads, .parallel_context = &m};
+    const fopt_config config = {.size = sizeof config, .isa = isa, .parallel_for = in_modes, .parallel_context = &m};
     run(group, formats, &config);
 }
 

@@ -21,7 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST = 400, TILE = 256, TILES = 2, STEPS = 20, MOMENTS = 2 };
+enum { MOST = 400, TILES = 2, STEPS = 20, MOMENTS = 2 };
 
 typedef struct moment {
     unsigned char codes[MOST];

@@ -37,16 +37,9 @@ static void round_square(key k, float gradient, uint16_t *square, size_t count)
                                 .count = count,
                                 .global_id = k.id,
                                 .first_element = k.first_element};
-    fopt_array states[FOPT_STATE_KINDS];
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-        states[kind] = (fopt_array){.size = sizeof(fopt_array)};
-    states[FOPT_SECOND_MOMENT].data = square;
-    states[FOPT_SECOND_MOMENT].count = count;
-    states[FOPT_SECOND_MOMENT].bytes = count * sizeof *square;
-    states[FOPT_SECOND_MOMENT].format = FOPT_BF16;
     for (size_t i = 0; i < count; i++)
         grad[i] = gradient;
-    expect_ok(fopt_update(&config, &group, &tensor, states, k.step, NULL, NULL));
+    update_tensor(&config, &group, &tensor, square, 0, k.step); /* its one moment */
 }
 
 /* ---- one rounding -------------------------------------------------------------------------------------------- */
@@ -127,10 +120,10 @@ Test(stochastic, is_independent_over_keys)
         {"tensors 1 and 2^32 + 1", {1, 1, 1, 0}, {1, ((uint64_t)1 << 32) + 1, 1, 0}},
         {"steps 1 and 2", {1, 1, 1, 0}, {1, 1, 2, 0}},
         {"steps 1 and 2^32 + 1", {1, 1, 1, 0}, {1, 1, ((int64_t)1 << 32) + 1, 0}},
-        {"tiles 0 and 2^32", {1, 1, 1, 0}, {1, 1, 1, (size_t)256 << 32}},
+        {"tiles 0 and 2^32", {1, 1, 1, 0}, {1, 1, 1, (size_t)TILE << 32}},
         {"seed and tensor exchanged", {1, 2, 1, 0}, {2, 1, 1, 0}},
         {"tensor and step exchanged", {1, 1, 2, 0}, {1, 2, 1, 0}},
-        {"step and tile exchanged", {1, 1, 2, 256}, {1, 1, 1, 512}},
+        {"step and tile exchanged", {1, 1, 2, TILE}, {1, 1, 1, (size_t)2 * TILE}},
     };
     static signed char a[COUNT], b[COUNT];
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -179,19 +172,7 @@ static void update(adam *a, uint64_t seed, int64_t step)
 {
     const fopt_config config = {.size = sizeof config, .seed = seed, .threads = 1};
     const fopt_tensor tensor = {.size = sizeof tensor, .param = a->param, .grad = a->grad, .count = ELEMENTS};
-    fopt_array states[FOPT_STATE_KINDS];
-    for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        const bool kept =
-            kind < FOPT_MAX_SECOND_MOMENT || (kind == FOPT_MAX_SECOND_MOMENT && a->group.flags & FOPT_AMSGRAD);
-        states[kind] = (fopt_array){.size = sizeof(fopt_array)};
-        if (kept)
-            states[kind] = (fopt_array){.size = sizeof(fopt_array),
-                                        .data = a->state[kind],
-                                        .count = ELEMENTS,
-                                        .bytes = sizeof a->state[kind],
-                                        .format = FOPT_BF16};
-    }
-    expect_ok(fopt_update(&config, &a->group, &tensor, states, step, NULL, NULL));
+    update_tensor(&config, &a->group, &tensor, a->state, sizeof *a->state, step);
 }
 
 static double mean_second_moment(const adam *a)

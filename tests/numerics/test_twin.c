@@ -5,19 +5,16 @@
  * The reference is the baseline, on one thread, by fopt_update(), of the whole tensor. That it is right is for the
  * tests with an oracle to say.
  */
+#include "../api/callers_threads.h"
 #include "../reference/cases.h"
 #include "../reference/oracle.h"
 #include "buffers.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-#define TILE    256
 #define STEPS   3
 #define SMALL   (5 * TILE + 57)
 #define LARGE   (450 * TILE + 57)
@@ -42,70 +39,18 @@ typedef struct way {
     bool shards;
 } way;
 
-typedef struct share {
-    size_t first, stride, count;
-    void (*function)(void *argument, size_t index);
-    void *argument;
-} share;
-
-static void *run_share(void *context)
-{
-    const share *s = context;
-    for (size_t i = s->first; i < s->count; i += s->stride)
-        s->function(s->argument, i);
-    return NULL;
-}
-
-#define PTHREADS 3
-
-static int on_pthreads(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
-{
-    (void)context;
-    pthread_t threads[PTHREADS];
-    share shares[PTHREADS];
-    for (size_t i = 0; i < PTHREADS; i++) {
-        shares[i] = (share){i, PTHREADS, count, function, argument};
-        if (pthread_create(&threads[i], NULL, run_share, &shares[i]) != 0)
-            abort();
-    }
-    for (size_t i = 0; i < PTHREADS; i++)
-        pthread_join(threads[i], NULL);
-    return 0;
-}
-
 /* The context is where to say how many pieces there were. */
-static int serially(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
+static int counting(void *context, size_t count, call_function *function, void *argument)
 {
     *(size_t *)context = count;
-    for (size_t i = 0; i < count; i++)
-        function(argument, i);
-    return 0;
-}
-
-static int reversed(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
-{
-    (void)context;
-    while (count > 0)
-        function(argument, --count);
-    return 0;
+    return forwards(NULL, count, function, argument);
 }
 
 static const spread spreads[] = {
-    {"threads=1", 1, NULL},       {"threads=2", 2, NULL},    {"threads=3", 3, NULL},    {"threads=7", THREADS, NULL},
-    {"pthreads", 0, on_pthreads}, {"serially", 0, serially}, {"reversed", 0, reversed},
+    {"threads=1", 1, NULL},       {"threads=2", 2, NULL},          {"threads=3", 3, NULL},
+    {"threads=7", THREADS, NULL}, {"pthreads", 0, on_own_threads}, {"serially", 0, counting},
+    {"reversed", 0, backwards},
 };
-
-/* The instruction sets that run here, from the least. */
-static size_t isas_here(fopt_isa isas[3])
-{
-    fopt_device_info info = {.size = sizeof info};
-    size_t count = 0;
-    expect_ok(fopt_device_query((fopt_device){FOPT_CPU, 0}, &info));
-    for (fopt_isa isa = FOPT_ISA_BASELINE; isa <= FOPT_ISA_AVX512; isa++)
-        if (info.isas & 1u << isa)
-            isas[count++] = isa;
-    return count;
-}
 
 /* ---- one run ------------------------------------------------------------------------------------------------- */
 
@@ -275,12 +220,10 @@ static work describe_work(size_t case_index, case_formats formats, size_t count)
 /* Every route with every instruction set, on one thread. */
 static void compare_routes(const work *w)
 {
-    fopt_isa isas[3];
-    const size_t isa_count = isas_here(isas);
     run_reference(w);
-    for (size_t i = 0; i < isa_count * LENGTH(routes); i++) {
+    for (size_t i = 0; i < isa_count() * LENGTH(routes); i++) {
         const size_t r = i % LENGTH(routes);
-        run(w, (way){isas[i / LENGTH(routes)], &spreads[0], routes[r].route, routes[r].shards});
+        run(w, (way){isa_at(i / LENGTH(routes)), &spreads[0], routes[r].route, routes[r].shards});
         compare(w);
     }
 }
@@ -288,13 +231,10 @@ static void compare_routes(const work *w)
 /* Every spread, for which instruction sets and routes take turns. */
 static void compare_spreads(const work *w, size_t turn)
 {
-    fopt_isa isas[3];
-    const size_t isa_count = isas_here(isas);
-    cr_assert_gt(isa_count, 0);
     run_reference(w);
     for (size_t i = 0; i < LENGTH(spreads); i++, turn++) {
         const size_t r = turn % LENGTH(routes);
-        run(w, (way){isas[turn % isa_count], &spreads[i], routes[r].route, routes[r].shards});
+        run(w, (way){isa_at(turn % isa_count()), &spreads[i], routes[r].route, routes[r].shards});
         compare(w);
     }
 }
@@ -343,15 +283,14 @@ Test(twin, other_weights_and_mixed_moments)
 /* All ways to run, for some cases of each rule. */
 Test(twin, every_way)
 {
-    fopt_isa isas[3];
-    const size_t isa_count = isas_here(isas);
     for (size_t index = 0; index < case_count(); index += 23) {
         const case_formats formats = case_formats_at(index * 5 % case_formats_count());
         const work w = describe_work(index, formats, LARGE);
         run_reference(&w);
-        for (size_t way_index = 0; way_index < isa_count * LENGTH(spreads) * LENGTH(routes); way_index++) {
+        for (size_t way_index = 0; way_index < isa_count() * LENGTH(spreads) * LENGTH(routes); way_index++) {
             const size_t r = way_index % LENGTH(routes), s = way_index / LENGTH(routes);
-            run(&w, (way){isas[s / LENGTH(spreads)], &spreads[s % LENGTH(spreads)], routes[r].route, routes[r].shards});
+            run(&w,
+                (way){isa_at(s / LENGTH(spreads)), &spreads[s % LENGTH(spreads)], routes[r].route, routes[r].shards});
             compare(&w);
         }
     }

@@ -1,10 +1,9 @@
 #include "cases.h"
+#include "numbers.h"
 #include "oracle.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 #define MOMENTUM  0.9
 #define DAMPENING 0.25

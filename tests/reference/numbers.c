@@ -101,7 +101,7 @@ uint32_t numbers_special(fopt_format format, splitmix *random)
                                    infinity,
                                    infinity + 1 /* a signaling NaN */,
                                    infinity + normal / 2};
-    const size_t count = sizeof magnitudes / sizeof *magnitudes;
+    const size_t count = LENGTH(magnitudes);
     const uint64_t bits = splitmix_next(random);
     const uint32_t any = (uint32_t)(bits >> 32) & (sign_bit(format) - 1);
     const uint64_t choice = bits % (2 * count);

@@ -11,6 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Elements of a tile: they share a scale, and a key of random bits. */
+enum { TILE = 256 };
+
 size_t numbers_bytes(fopt_format format);
 
 /* One element of an array. */

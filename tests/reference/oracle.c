@@ -7,6 +7,7 @@
  * derivatives say. Constant factors (2 for a square, 1/2 for a root) are left to the "few".
  */
 #include "oracle.h"
+#include "numbers.h"
 
 #include <float.h>
 #include <math.h>
@@ -213,6 +214,17 @@ double oracle_ulps(double got, double want, double magnitude, double largest)
     if (isinf(got))
         got = copysign(fmax(got * want > 0 ? fabs(want) : 0, largest), got);
     return fabs(got - want) / (fmax(magnitude, (double)FLT_MIN) * ULP); /* FLT_MIN * ULP: the least positive float */
+}
+
+double oracle_error(fopt_format format, bool stochastic, double got, double want, double magnitude)
+{
+    const double rounding = numbers_spacing(format, want) * (stochastic ? 1 : 0.5);
+    if (!isfinite(want))
+        return isfinite(got) ? (double)INFINITY : 0;
+    if (fabs(got - want) <= rounding)
+        return 0;
+    return oracle_ulps(got, want + copysign(rounding, got - want), magnitude,
+                       format == FOPT_F16 ? numbers_largest(FOPT_F16) : (double)FLT_MAX);
 }
 
 void oracle_name(const fopt_group *group, char name[ORACLE_NAME_SIZE])

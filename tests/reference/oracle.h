@@ -33,6 +33,15 @@ bool oracle_keeps(const fopt_group *group, fopt_state_kind kind);
  * NaN equals NaN, and an infinity itself; other differences with NaN, or with an infinite `want`, are infinite. */
 double oracle_ulps(double got, double want, double magnitude, double largest);
 
+/* The bounds, in such ULPs, of what a rounding at each operation explains. */
+#define ORACLE_PARAM_ULPS 4.0
+#define ORACLE_STATE_ULPS 3.0
+
+/* Returns the error, in such ULPs, beyond what storing in the format explains: half a unit of a 16-bit format, a whole
+ * one where it rounds stochastically. Infinity and NaN count as one: an infinite gradient leaves either, depending on
+ * how an average is written. */
+double oracle_error(fopt_format format, bool stochastic, double got, double want, double magnitude);
+
 /* Writes "adam amsgrad maximize", say: the rule and the flags as in fusedopt.h, and "momentum" if there is any. */
 #define ORACLE_NAME_SIZE 160
 void oracle_name(const fopt_group *group, char name[ORACLE_NAME_SIZE]);

@@ -1,4 +1,5 @@
 #include "q8_maps.h"
+#include "numbers.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -63,7 +64,7 @@ unsigned q8_nearest(bool has_sign, double y)
 double q8_get(const fopt_array *moments, fopt_state_kind kind, size_t index)
 {
     const unsigned char *codes = moments->data;
-    return q8_value(q8_has_sign(kind), codes[index]) * (double)moments->absmax[index / 256];
+    return q8_value(q8_has_sign(kind), codes[index]) * (double)moments->absmax[index / TILE];
 }
 
 double q8_half_gap(bool has_sign, double x, double absmax)
