@@ -2,7 +2,7 @@
 compares the final losses.
 
     bench/peers/run --help                                  # makes build/peers, once
-    build/peers/bin/python bench/peers/train_text.py
+    PYTHONPATH=python build/peers/bin/python bench/peers/train_text.py
 
 The model reads 16 bytes and predicts the next: an embedding, two hidden layers, 256 outputs. PyTorch computes the
 gradients, fusedopt makes the steps; initial parameters and batches are the same for both formats. The text is that of

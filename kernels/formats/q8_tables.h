@@ -3,7 +3,7 @@
  * Deep Learning" (2016), as Dettmers, Lewis, Shleifer and Zettlemoyer use it in "8-bit Optimizers via Block-wise
  * Quantization" (2022). For i = 0..6 it holds n = 2^i (signed) or 2^(i+1) (unsigned) values, the middles of n equal
  * parts of [0.1, 1] times 10^(i-6); with a sign, their negatives too; and 0 and 1. Each is the float nearest to the
- * exact value; tests/test_q8_maps.c derives them again.
+ * exact value; tests/numerics/test_q8_maps.c derives them again.
  */
 #ifndef FOPT_I_Q8_TABLES_H
 #define FOPT_I_Q8_TABLES_H

@@ -2,7 +2,7 @@
 #ifndef EMU_MACHINE_H
 #define EMU_MACHINE_H
 
-#include "device.h"
+#include "device_side.h"
 #include "emulator.h"
 
 #include <cuda.h>

@@ -13,7 +13,7 @@
 
 #include <cuda_runtime.h>
 
-#include "device.h"
+#include "device_side.h"
 
 /* ---- keywords ------------------------------------------------------------------------------------------------ */
 

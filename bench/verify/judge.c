@@ -1,0 +1,199 @@
+#include "verify/judge.h"
+#include "reference/numbers.h"
+#include "reference/oracle.h"
+#include "reference/q8_maps.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+enum { KINDS = JUDGE_ARRAYS - JUDGE_STATES };
+
+void judge_prepare(void)
+{
+    q8_value(false, 0); /* which makes the map of all values when it is first asked */
+    q8_value(true, 0);
+}
+
+const char *judge_array_name(fopt_rule rule, size_t array)
+{
+    return array == JUDGE_PARAM ? "param" : fopt_state_kind_name(rule, (fopt_state_kind)(array - JUDGE_STATES));
+}
+
+static unsigned count_ones(uint32_t bits)
+{
+    unsigned count = 0;
+    for (; bits != 0; bits &= bits - 1)
+        count++;
+    return count;
+}
+
+uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_t count, size_t *first)
+{
+    uint64_t differing = 0;
+    if (memcmp(got, want, count * numbers_bytes(format)) == 0)
+        return 0;
+    for (size_t i = count; i-- > 0;) {
+        const uint32_t g = numbers_get(format, got, i), w = numbers_get(format, want, i);
+        if (g == w || (format == FOPT_F32 && isnan(numbers_value(format, g)) && isnan(numbers_value(format, w))))
+            continue;
+        differing += count_ones(g ^ w);
+        *first = i;
+    }
+    return differing;
+}
+
+/* As the error of a moment that stands for itself, but for the code of a tile's element: half of how much nearer
+ * another value is. "A positive moment of those without sign" is never zero. */
+static double code_ulps(bool has_sign, uint32_t code, double want, double magnitude, double absmax)
+{
+    if (!has_sign && code == 0)
+        return want < (double)FLT_MIN ? 0 : (double)INFINITY;
+    double nearest = (double)INFINITY;
+    if (code > (has_sign ? 0 : 1))
+        nearest = fabs(want - q8_value(has_sign, code - 1) * absmax);
+    if (code < 255)
+        nearest = fmin(nearest, fabs(want - q8_value(has_sign, code + 1) * absmax));
+    const double excess = fabs(want - q8_value(has_sign, code) * absmax) - nearest;
+    return excess <= 0 ? 0 : oracle_ulps(excess / 2, 0, fmax(magnitude, absmax), (double)FLT_MAX);
+}
+
+static bool is_square(size_t array)
+{
+    return array == JUDGE_STATES + FOPT_SECOND_MOMENT || array == JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
+}
+
+static void note_worst(double ulps, size_t element, double got, double want, judge_error *worst)
+{
+    if (ulps > worst->ulps)
+        *worst = (judge_error){ulps, element, got, want};
+}
+
+/* What an element of an array stands for. `begin` is the tensor's first. */
+static double value_of(const judge_arrays *arrays, size_t array, size_t begin, size_t element)
+{
+    const fopt_format format = arrays->formats[array];
+    const uint32_t bits = numbers_get(format, arrays->data[array], element);
+    if (format != FOPT_Q8)
+        return numbers_value(format, bits);
+    const double value = q8_value(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)), bits);
+    return (double)(float)(value * (double)arrays->absmax[array][(element - begin) / TILE]);
+}
+
+static void judge_one(const judge_arrays *after, size_t array, size_t begin, size_t element, double want,
+                      double magnitude, judge_error *worst)
+{
+    const fopt_format format = after->formats[array];
+    const double got = value_of(after, array, begin, element);
+    double ulps;
+    if (format == FOPT_Q8)
+        ulps = code_ulps(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)),
+                         numbers_get(format, after->data[array], element), want, magnitude,
+                         (double)after->absmax[array][(element - begin) / TILE]);
+    else
+        ulps = oracle_error(format, array == JUDGE_STATES + FOPT_SECOND_MOMENT, got, want, magnitude);
+    /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
+    if (array != JUDGE_PARAM && format != FOPT_Q8 && fpclassify((float)got) == FP_SUBNORMAL)
+        ulps = (double)INFINITY;
+    note_worst(ulps, element, got, want, worst);
+}
+
+/* Whether sums of such numbers may overflow. */
+static bool is_huge(double value)
+{
+    return isfinite(value) && fabs(value) > (double)FLT_MAX / 4;
+}
+
+/* Reads an element. Returns whether anything is promised of it: nothing is where sums overflow, except that second
+ * moments do not. */
+static bool read_element(const judge_arrays *before, size_t begin, size_t i, double values[JUDGE_ARRAYS])
+{
+    bool promised = true;
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
+        values[array] = before->data[array] ? value_of(before, array, begin, i) : 0;
+        promised = promised && (is_square(array) || !is_huge(values[array]));
+    }
+    return promised;
+}
+
+/* What the oracle wants of an element, by array. */
+typedef struct expectation {
+    double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
+} expectation;
+
+/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
+ * second moment overflows." */
+static bool stays(const judge_arrays *after, const expectation *e, double gradient)
+{
+    bool quantized = false, finite = isfinite(gradient);
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
+        if (after->data[array]) {
+            quantized = quantized || after->formats[array] == FOPT_Q8;
+            finite = finite && isfinite(e->want[array]) && (!is_square(array) || e->want[array] < (double)FLT_MAX);
+        }
+    return quantized && !finite;
+}
+
+static expectation ask(const fopt_group *group, int64_t step, const double before[JUDGE_ARRAYS], double gradient,
+                       const judge_arrays *after)
+{
+    oracle_element element = {.param = before[JUDGE_PARAM]};
+    memcpy(element.state, before + JUDGE_STATES, KINDS * sizeof *element.state);
+    const oracle_result result = oracle_step(group, step, element, gradient);
+    expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
+    memcpy(e.want + JUDGE_STATES, result.after.state, KINDS * sizeof *element.state);
+    memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, KINDS * sizeof *element.state);
+    for (size_t array = 0; array < JUDGE_ARRAYS; array++) /* "stays at the largest finite value of its format" */
+        if (is_square(array) && isfinite(e.want[array]))
+            e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));
+    if (stays(after, &e, gradient))
+        for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
+            e.want[array] = before[array];
+            e.magnitude[array] = fabs(before[array]);
+        }
+    return e;
+}
+
+/* The largest moments of the tile that is gone through. */
+typedef struct tile {
+    double most[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
+    bool whole; /* something is promised of all its elements */
+} tile;
+
+static void judge_tile(const judge_arrays *after, const tile *t, size_t number, size_t element,
+                       judge_error worst[JUDGE_ARRAYS])
+{
+    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
+        if (!after->data[array] || after->formats[array] != FOPT_Q8)
+            continue;
+        const double got = (double)after->absmax[array][number];
+        if (t->whole || !(got >= t->most[array]))
+            note_worst(oracle_ulps(got, t->most[array], t->magnitude[array], (double)FLT_MAX), element, got,
+                       t->most[array], &worst[array]);
+    }
+}
+
+void judge_step(const fopt_group *group, int64_t step, const judge_arrays *before, fopt_format grad_format,
+                const void *grad, const judge_arrays *after, size_t begin, size_t end, judge_error worst[JUDGE_ARRAYS])
+{
+    tile t = {.whole = true};
+    for (size_t i = begin; i < end; i++) {
+        double values[JUDGE_ARRAYS];
+        const double gradient = numbers_value(grad_format, numbers_get(grad_format, grad, i));
+        const bool promised = read_element(before, begin, i, values) && !is_huge(gradient);
+        if (promised) {
+            const expectation e = ask(group, step, values, gradient, after);
+            for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
+                if (!after->data[array])
+                    continue;
+                judge_one(after, array, begin, i, e.want[array], e.magnitude[array], &worst[array]);
+                t.most[array] = fmax(t.most[array], fabs(e.want[array]));
+                t.magnitude[array] = fmax(t.magnitude[array], e.magnitude[array]);
+            }
+        }
+        t.whole = t.whole && promised;
+        if ((i + 1 - begin) % TILE == 0 || i + 1 == end) {
+            judge_tile(after, &t, (i - begin) / TILE, i, worst);
+            t = (tile){.whole = true};
+        }
+    }
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What leaves the library: nothing but fopt_*, and of that nothing internal from the shared library.
+# Arguments: the static library, the shared library.
+set -u
+static=$1 shared=$2
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+
+# Sanitizers add symbols of their own, and nvcc the handles by which kernels are registered.
+ours() { grep -vE '^(__asan|__odr_asan|__ubsan|__tsan|__sanitizer)|__device_stub__|__cudaFatCubinHandle' || true; }
+
+[ -f "$static" ] && [ -f "$shared" ] || { echo "Bail out! no library to look at"; exit 1; }
+exported=$(nm -D --defined-only "$shared" | awk '{ print $NF }' | ours)
+check "the shared library exports only fopt_*" "$(grep -vE '^fopt_' <<<"$exported")"
+check "the shared library hides fopt_i_*" "$(grep -E '^fopt_i_' <<<"$exported")"
+check "the static library defines only fopt_*" \
+    "$(nm -g --defined-only "$static" 2>/dev/null | awk 'NF == 3 { print $3 }' | ours | grep -vE '^fopt_')"
+
+header=$(dirname "$0")/../../include/fusedopt.h
+declared=$(grep -oE 'FOPT_API .*' "$header" | grep -oE '\bfopt_[a-z_]+\(' | tr -d '(' | sort -u)
+check "every function of the header is exported, and none else" "$(diff <(sort -u <<<"$exported") <(echo "$declared"))"
+
+# The environment is read once, as the library is loaded; NVTX keeps what a profiler has put into its table.
+writable=$(objdump -t "$static" 2>/dev/null | awk '$0 ~ / O \.(data|bss|tbss|tdata|data\.rel|data\.rel\.local)[ \t]/ { print $NF }' |
+    ours | grep -vxE 'last_error|wished_isa|nvtxGlobals_v3')
+check "no writable data but the text of each thread's last error, what FUSEDOPT_ISA was, and NVTX's table" "$writable"
+check "no memory is allocated but by allocators, whose default takes aligned_alloc()" \
+    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(malloc|calloc|realloc|strn?dup|qsort|asprintf)$')"
+check "nothing prints, exits or aborts" \
+    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
+check "no C++ runtime and no CUDA driver is asked for, so that C links it, and a machine without a GPU starts it" \
+    "$(nm -u "$static" "$shared" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(_Z|__cxa_[^af]|__gxx|_Unwind|cu[A-Z])')"
+finish

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# bench/peers, under the first python3 that has PyTorch, or is there. The environment variable PYTHON names another one.
+# Arguments: the project's folder, the shared library. Prints TAP.
+set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+project=$1 shared=$2
+for module in torch sys; do
+    for python in ${PYTHON:-python3 /usr/bin/python3}; do
+        command -v "$python" >/dev/null && "$python" -c "import $module" 2>/dev/null && break 2
+    done
+done
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    skip "bench/peers" "no Python 3.10 or later"
+    finish
+fi
+export FUSEDOPT_LIBRARY=$shared PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$project/bench/peers:$project/python
+cd "$dir" || exit 2
+
+# compare MODULE ARGUMENT...: runs compare.py, to which that module is missing.
+compare() {
+    "$python" -c 'import runpy, sys
+sys.modules[sys.argv[1]] = None
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")' "$@" >out 2>&1
+}
+
+"$python" -c '
+import json, os, signal, sys, time
+import record
+
+cases = [("adam", "f32", "f32", "flat", [2, 3]),
+         ("sgd", "bf16", "q8", "flat", [4]), ("adamw", "f32", "f32", "flat", [5])]
+
+def measure(case, seconds):
+    seen.append(json.load(open("found.json")) if os.path.exists("found.json") else None)
+    if case[0] == "sgd":
+        raise ValueError("too hot")
+    return [case[0]], seconds
+
+seen, found = [], {"device": "none"}
+record.go_through(cases, measure, found, "found.json", 100, True)
+assert [s and s["rows"] for s in seen] == [None, ["adam"], ["adam"]], seen
+final = json.load(open("found.json"))
+assert final == found and final["rows"] == ["adam", "adamw"] and len(final["roofs"]) == 2, final
+assert final["failed"] == [{"rule": "sgd", "param_dtype": "bf16", "state_format": "q8", "shape_set": "flat",
+                            "params": 4, "error": "ValueError: too hot"}], final
+assert final["left_out"] == [] and final["device"] == "none"
+
+def slow(case, seconds):
+    time.sleep(0.2)
+    return measure(case, seconds)
+
+record.go_through(cases, slow, found, "found.json", 0.1, True)
+assert found["rows"] == ["adam"] and [late["rule"] for late in found["left_out"]] == ["sgd", "adamw"], found
+record.go_through(cases, slow, found, None, 0.1, False)
+assert found["rows"] == ["adam", "adamw"] and found["left_out"] == [], found
+' >out 2>&1
+report $? "a case that fails is recorded, and what was measured is kept after each"
+
+"$python" -c '
+import os
+import record
+
+os.mkdir("folder")
+os.symlink("folder/file.json", "link.json")
+record.write("link.json", [1])
+record.write("link.json", [2])
+assert os.path.islink("link.json") and open("folder/file.json").read() == "[\n  2\n]\n"
+
+def ends(file):
+    raise KeyboardInterrupt
+
+os.fsync = ends
+try:
+    record.write("link.json", [3])
+    raise SystemExit("not interrupted")
+except KeyboardInterrupt:
+    pass
+assert os.listdir("folder") == ["file.json"] and open("link.json").read() == "[\n  2\n]\n"
+' >out 2>&1
+report $? "its JSON file is written whole or not at all"
+
+compare torch "$project/bench/peers/compare.py" --quick
+[ $? -eq 3 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q '^bench/peers needs PyTorch' out
+report $? "without PyTorch it says so, and exits with status 3"
+
+if ! "$python" -c 'import torch' 2>/dev/null; then
+    skip "a comparison with PyTorch, without bitsandbytes" "no PyTorch"
+elif nm -D "$shared" | grep -qE '__asan|__ubsan|__tsan'; then
+    skip "a comparison with PyTorch, without bitsandbytes" "the library is instrumented"
+else
+    compare bitsandbytes "$project/bench/peers/compare.py" --quick --repeat 3 --seconds 60 --json torch.json
+    [ $? -eq 0 ] && grep -q '^without bitsandbytes: ' out && "$python" -c '
+import json
+found = json.load(open("torch.json"))
+assert found["versions"]["bitsandbytes"] == "none" and found["failed"] == found["left_out"] == []
+assert {row["engine"] for row in found["rows"]} == {"fusedopt", "torch for-loop", "torch foreach", "torch fused"}
+assert len(found["roofs"]) == 5 and all(0 < row["copy_fraction"] and 0 < row["roof_fraction"] for row in found["rows"])
+' >>out 2>&1
+    report $? "a comparison with PyTorch, without bitsandbytes"
+fi
+
+finish

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Whether README.md and bench/results/*.md say what was measured. Argument: the project's folder. Prints TAP.
+set -u
+# shellcheck source=tap.sh
+. "$(dirname "$0")/tap.sh"
+project=$1
+if ! command -v python3 >/dev/null; then
+    skip "the tables are those of the measurements" "no python3"
+    finish
+fi
+
+renders() {
+    python3 "$1/bench/results/render.py" --check >"$dir/log" 2>&1
+}
+
+renders "$project"
+report $? "the tables in README.md and bench/results are those of the measurements"
+
+# The same in a copy, where a measurement and a text are changed.
+mkdir -p "$dir"/{bench,tests}
+cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir" && cp "$project/tests/registers.txt" "$dir/tests"
+json=$(find "$dir/bench/results" -name '*.json' ! -name '*.peers.json' ! -name '*.gpu.json' -print -quit)
+sed -i 's/"ns_per_param": [0-9]/"ns_per_param": 77/' "$json"
+renders "$dir"
+[ $? -eq 1 ] && grep -q '^README.md is not' "$dir/log" && grep -q "^$(basename "$json" .json).md is not" "$dir/log"
+report $? "a measurement that changes makes the tables stale"
+python3 "$dir/bench/results/render.py" && renders "$dir"
+report $? "render.py makes them anew"
+sed -i 's/of the roof/of a roof/' "$dir/README.md"
+! renders "$dir"
+report $? "a table that is changed by hand is found"
+
+finish

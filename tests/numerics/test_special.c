@@ -1,0 +1,357 @@
+/*
+ * Values at the edges: what becomes of zeros, subnormals, huge numbers, infinities and NaNs as parameters and
+ * gradients, that a NaN is not hidden, that neighbours are untouched, and what the moments do at both ends of their
+ * range.
+ */
+#include "../reference/cases.h"
+#include "../reference/oracle.h"
+#include "buffers.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#define MOST 1024
+
+/* Half of the largest float: the difference of two such is still finite, and so is one with 5 % decay added. */
+#define HUGE_NUMBER ((double)FLT_MAX / 2)
+
+/* ---- one tensor ---------------------------------------------------------------------------------------------- */
+
+typedef struct arrays {
+    fopt_group group;
+    case_formats formats;
+    size_t count;
+    _Alignas(64) unsigned char param[4 * MOST], grad[4 * MOST], state[FOPT_STATE_KINDS][4 * MOST];
+} arrays;
+
+static void describe_run(const arrays *a, const char *data)
+{
+    char name[CASE_NAME_SIZE];
+    case_name(&a->group, name);
+    now_running("%s %s/%s/%s %s", name, fopt_format_name(a->formats.param), fopt_format_name(a->formats.grad),
+                fopt_format_name(a->formats.state), data);
+}
+
+static void clear(arrays *a, size_t case_index, case_formats formats, size_t count)
+{
+    memset(a, 0, sizeof *a);
+    a->group = case_group(case_index);
+    case_set_state(&a->group, formats.state);
+    a->formats = formats;
+    a->count = count;
+}
+
+static void update(arrays *a, int64_t step)
+{
+    const fopt_tensor tensor = {.size = sizeof tensor,
+                                .param = a->param,
+                                .grad = a->grad,
+                                .count = a->count,
+                                .param_format = a->formats.param,
+                                .grad_format = a->formats.grad};
+    update_tensor(NULL, &a->group, &tensor, a->state, sizeof *a->state, step);
+}
+
+static double param_of(const arrays *a, size_t i)
+{
+    return get_value(a->formats.param, a->param, i);
+}
+
+static double state_of(const arrays *a, fopt_state_kind kind, size_t i)
+{
+    return get_value(a->formats.state, a->state[kind], i);
+}
+
+static oracle_result ask_oracle(const arrays *a, int64_t step, size_t i)
+{
+    oracle_element element = {.param = param_of(a, i)};
+    for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+        element.state[kind] = state_of(a, kind, i);
+    return oracle_step(&a->group, step, element, get_value(a->formats.grad, a->grad, i));
+}
+
+/* ---- special values among ordinary ones ---------------------------------------------------------------------- */
+
+static const double specials[] = {
+    0,    -0.0,  0x1p-149, -0x1p-149, 0x1p-127,    -0x1p-127,    0x1p-126, 1e-20,     1,           -1,
+    1e19, -1e20, 1e30,     -1e37,     HUGE_NUMBER, -HUGE_NUMBER, INFINITY, -INFINITY, (double)NAN,
+};
+#define PAIRS (LENGTH(specials) * LENGTH(specials))
+
+/* Every pair of a special parameter and a special gradient, each between ordinary elements. */
+static void fill_pairs(arrays *a)
+{
+    fill_random(a->formats.param, a->param, a->count, 1, 0);
+    fill_random(a->formats.grad, a->grad, a->count, 2, 0);
+    for (size_t pair = 0; pair < PAIRS; pair++) {
+        set_value(a->formats.param, a->param, 2 * pair + 1, specials[pair / LENGTH(specials)]);
+        set_value(a->formats.grad, a->grad, 2 * pair + 1, specials[pair % LENGTH(specials)]);
+    }
+}
+
+static bool is_finite_as(fopt_format format, double value)
+{
+    return isfinite(numbers_value(format, numbers_nearest(format, value)));
+}
+
+/* What is finite, and what is not, must be as in the oracle. An infinity amid a formula ends as one or as a NaN,
+ * depending on how an average is written; but a NaN that goes in must come out as a NaN. */
+static void compare_classes(const arrays *before, const arrays *after, int64_t step)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        const double p = param_of(before, i), g = get_value(before->formats.grad, before->grad, i);
+        const oracle_result want = ask_oracle(before, step, i);
+        double got = param_of(after, i);
+        if (isnan(p) || isnan(g) ? !isnan(got)
+                                 : !isfinite(got) == is_finite_as(before->formats.param, want.after.param))
+            cr_assert_fail("%s step=%d element=%zu, param %a grad %a: got %a want %a", what_runs(), (int)step, i, p, g,
+                           got, want.after.param);
+        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+            got = state_of(after, kind, i); /* a finite one stays finite in any format */
+            if (oracle_keeps(&before->group, kind) && !isfinite(got) == is_finite_as(FOPT_F32, want.after.state[kind]))
+                cr_assert_fail("%s step=%d element=%zu, param %a grad %a, %s: got %a want %a", what_runs(), (int)step,
+                               i, p, g, fopt_state_kind_name(before->group.rule, kind), got, want.after.state[kind]);
+        }
+    }
+}
+
+static void compare_neighbours(const arrays *among_specials, const arrays *among_ordinary)
+{
+    for (size_t i = 0; i < among_specials->count; i += 2) {
+        cr_assert_eq(numbers_get(among_specials->formats.param, among_specials->param, i),
+                     numbers_get(among_specials->formats.param, among_ordinary->param, i),
+                     "%s element=%zu: param differs beside a special value", what_runs(), i);
+        for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
+            cr_assert_eq(numbers_get(among_specials->formats.state, among_specials->state[kind], i),
+                         numbers_get(among_specials->formats.state, among_ordinary->state[kind], i),
+                         "%s element=%zu: state differs beside a special value", what_runs(), i);
+    }
+}
+
+/* The second step, with ordinary gradients throughout, shows what the first has left. */
+Test(special, values_and_their_neighbours)
+{
+    static arrays a, before, ordinary;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = 0; f < case_plain_formats_count(); f++) {
+            clear(&a, index, case_formats_at(f), 2 * PAIRS + 1);
+            describe_run(&a, "special values");
+            ordinary = a;
+            fill_random(ordinary.formats.param, ordinary.param, ordinary.count, 1, 0);
+            fill_random(ordinary.formats.grad, ordinary.grad, ordinary.count, 2, 0);
+            fill_pairs(&a);
+            for (int64_t step = 1; step <= 2; step++) {
+                before = a;
+                update(&a, step);
+                update(&ordinary, step);
+                compare_classes(&before, &a, step);
+                compare_neighbours(&a, &ordinary);
+                memcpy(a.grad, ordinary.grad, sizeof a.grad);
+            }
+        }
+}
+
+/* A maximum that is NaN beside a second moment that is not cannot come about. */
+Test(special, nan_moments_are_not_hidden)
+{
+    static arrays a;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = 0; f < case_plain_formats_count(); f++)
+            for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+                clear(&a, index, case_formats_at(f), 33);
+                if (!oracle_keeps(&a.group, kind) || kind == FOPT_MAX_SECOND_MOMENT)
+                    continue;
+                fill_random(a.formats.param, a.param, a.count, 1, 0);
+                fill_random(a.formats.grad, a.grad, a.count, 2, 0);
+                for (size_t i = 0; i < a.count; i++)
+                    set_value(a.formats.state, a.state[kind], i, i % 2 != 0 ? NAN : 1);
+                describe_run(&a, fopt_state_kind_name(a.group.rule, kind));
+                update(&a, 2);
+                for (size_t i = 0; i < a.count; i++)
+                    cr_assert_eq(isnan(param_of(&a, i)) != 0, i % 2 != 0, "%s element=%zu: param is %a", what_runs(), i,
+                                 param_of(&a, i));
+            }
+}
+
+/* ---- the upper end ------------------------------------------------------------------------------------------- */
+
+static void expect_finite(const arrays *a, int64_t step)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        cr_assert(isfinite(param_of(a, i)), "%s step=%d element=%zu: param is %a", what_runs(), (int)step, i,
+                  param_of(a, i));
+        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+            cr_assert(isfinite(state_of(a, kind, i)), "%s step=%d element=%zu: %s is %a", what_runs(), (int)step, i,
+                      fopt_state_kind_name(a->group.rule, kind), state_of(a, kind, i));
+    }
+}
+
+/* The step from `before` to `after` is the oracle's: in single precision. */
+static void expect_oracles_step(const arrays *before, const arrays *after, int64_t step)
+{
+    for (size_t i = 0; i < before->count; i++) {
+        const oracle_result want = ask_oracle(before, step, i);
+        const double ulps = oracle_ulps(param_of(after, i), want.after.param, want.magnitude.param, (double)FLT_MAX);
+        cr_assert(ulps <= ORACLE_PARAM_ULPS, "%s step=%d element=%zu: param %a became %a, should be %a", what_runs(),
+                  (int)step, i, param_of(before, i), param_of(after, i), want.after.param);
+    }
+}
+
+/* Square and saturate, all of them. What a centered RMSprop can do ends where the square of its average passes the
+ * second moment, which stands still: the variance is then cut to 0, and a step is gradient / eps. */
+static const double huge[] = {1e20, -1e20, 1e25, 1e30, -1e37, HUGE_NUMBER, -HUGE_NUMBER};
+#define HUGE_CENTERED 2
+
+static double huge_of(const arrays *a, size_t i)
+{
+    return huge[i % (a->group.flags & FOPT_CENTERED ? HUGE_CENTERED : LENGTH(huge))];
+}
+
+/* A square that overflows leaves the largest finite number, in whatever format, and no infinity or NaN later. */
+Test(special, second_moments_saturate)
+{
+    static const fopt_format moments[] = {FOPT_F32, FOPT_BF16};
+    static arrays a, before;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = 0; f < LENGTH(moments); f++) {
+            const fopt_format format = moments[f];
+            const uint32_t largest = format == FOPT_F32 ? 0x7f7fffff : 0x7f7f;
+            clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, format}, 7 * LENGTH(huge));
+            describe_run(&a, "huge gradients, then zeros");
+            for (size_t i = 0; i < a.count; i++) {
+                set_value(FOPT_F32, a.param, i, 1);
+                set_value(FOPT_F32, a.grad, i, huge_of(&a, i));
+            }
+            for (int64_t step = 1; step <= 500; step++) {
+                before = a;
+                update(&a, step);
+                expect_finite(&a, step);
+                if (format == FOPT_F32)
+                    expect_oracles_step(&before, &a, step);
+                for (fopt_state_kind kind = FOPT_SECOND_MOMENT; kind <= FOPT_MAX_SECOND_MOMENT && step == 1; kind++)
+                    for (size_t i = 0; i < a.count && oracle_keeps(&a.group, kind); i++)
+                        cr_assert_eq(numbers_get(format, a.state[kind], i), largest, "%s element=%zu: %s is %a",
+                                     what_runs(), i, fopt_state_kind_name(a.group.rule, kind), state_of(&a, kind, i));
+                memset(a.grad, 0, sizeof a.grad);
+            }
+        }
+}
+
+/* The worst that an average can meet: the old and the new at opposite ends. */
+Test(special, moments_of_alternating_huge_gradients_are_finite)
+{
+    static arrays a;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = 0; f < case_plain_formats_count(); f++) {
+            clear(&a, index, case_formats_at(f), 2 * LENGTH(huge));
+            if (a.formats.param == FOPT_F16 || a.formats.grad == FOPT_F16)
+                continue; /* it has no huge numbers */
+            describe_run(&a, "alternating huge gradients");
+            for (int64_t step = 1; step <= 100; step++) {
+                for (size_t i = 0; i < a.count; i++)
+                    set_value(a.formats.grad, a.grad, i, huge_of(&a, i) * (step % 2 != 0 ? 1 : -1));
+                update(&a, step);
+                expect_finite(&a, step);
+            }
+        }
+}
+
+/* ---- the lower end ------------------------------------------------------------------------------------------- */
+
+/* Moments run down without gradients: they arrive at zero, and are at no time subnormal. */
+Test(special, moments_are_never_subnormal)
+{
+    static const fopt_format moments[] = {FOPT_F32, FOPT_BF16};
+    static arrays a;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = 0; f < LENGTH(moments); f++) {
+            clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, moments[f]}, 40);
+            describe_run(&a, "decaying moments");
+            a.group.weight_decay = 0;
+            if (a.group.rule == FOPT_ADAM || a.group.rule == FOPT_ADAMW)
+                a.group.beta2 = 0.95;
+            if (a.group.rule == FOPT_RMSPROP)
+                a.group.alpha = 0.9;
+            for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+                for (size_t i = 0; i < a.count && oracle_keeps(&a.group, kind); i++)
+                    set_value(moments[f], a.state[kind], i, 1e-36 / (double)(1 + i) * (double)FLT_MIN / 1e-38);
+            for (int64_t step = 2; step <= 300; step++) {
+                update(&a, step);
+                for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+                    for (size_t i = 0; i < a.count; i++) {
+                        const double got = state_of(&a, kind, i);
+                        if (got != 0 && fabs(got) < (double)FLT_MIN)
+                            cr_assert_fail("%s step=%d element=%zu: %s is %a", what_runs(), (int)step, i,
+                                           fopt_state_kind_name(a.group.rule, kind), got);
+                    }
+            }
+            for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
+                for (size_t i = 0; i < a.count && kind != FOPT_MAX_SECOND_MOMENT; i++)
+                    cr_assert_eq(state_of(&a, kind, i), 0, "%s element=%zu: %s is still %a", what_runs(), i,
+                                 fopt_state_kind_name(a.group.rule, kind), state_of(&a, kind, i));
+        }
+}
+
+/* Subnormal parameters and gradients are numbers like others: sums of them are exact. */
+Test(special, subnormals_are_kept_and_used)
+{
+    static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
+    static arrays a;
+    for (size_t f = 0; f < LENGTH(formats); f++) {
+        clear(&a, 0, (case_formats){formats[f], formats[f], FOPT_F32}, 400); /* each of 20 with each of 20 */
+        a.group.lr = 1;
+        describe_run(&a, "subnormals, lr 1");
+        for (uint32_t i = 0; i < a.count; i++) {
+            numbers_set(formats[f], a.param, i, i / 20 * 3);
+            numbers_set(formats[f], a.grad, i, i % 20 * 2);
+        }
+        update(&a, 1);
+        for (uint32_t i = 0; i < a.count; i++) {
+            const double want = numbers_value(formats[f], i / 20 * 3) - numbers_value(formats[f], i % 20 * 2);
+            cr_assert_eq(param_of(&a, i), want, "%s element=%u: got %a want %a", what_runs(), i, param_of(&a, i), want);
+        }
+    }
+}
+
+/* ---- zero ---------------------------------------------------------------------------------------------------- */
+
+/* As IEEE subtracts: p - g. */
+Test(special, signs_of_zeros)
+{
+    static const double p[] = {0, 0, -0.0, -0.0}, g[] = {0, -0.0, 0, -0.0}, want[] = {0, 0, -0.0, 0};
+    static arrays a;
+    clear(&a, 0, case_formats_at(0), LENGTH(p));
+    describe_run(&a, "zeros");
+    for (size_t i = 0; i < LENGTH(p); i++) {
+        set_value(FOPT_F32, a.param, i, p[i]);
+        set_value(FOPT_F32, a.grad, i, g[i]);
+    }
+    update(&a, 1);
+    for (size_t i = 0; i < LENGTH(p); i++)
+        cr_assert(param_of(&a, i) == 0 && !signbit(param_of(&a, i)) == !signbit(want[i]), "%g - %g became %g", p[i],
+                  g[i], param_of(&a, i));
+}
+
+/* With eps 0 an element whose moments are zero becomes NaN, and no other. Coupled decay is a gradient. */
+Test(special, eps_zero)
+{
+    static arrays a;
+    for (size_t index = 0; index < case_count(); index++) {
+        clear(&a, index, case_formats_at(0), 70);
+        if (a.group.eps == 0)
+            continue;
+        describe_run(&a, "eps=0");
+        a.group.eps = 0;
+        const bool moves = a.group.weight_decay > 0 && !(a.group.flags & FOPT_DECOUPLED_DECAY);
+        for (size_t i = 0; i < a.count; i++) {
+            set_value(FOPT_F32, a.param, i, 1);
+            set_value(FOPT_F32, a.grad, i, (double)(i % 3));
+        }
+        update(&a, 1);
+        for (size_t i = 0; i < a.count; i++)
+            cr_assert_eq(isnan(param_of(&a, i)) != 0, i % 3 == 0 && !moves, "%s element=%zu: param is %a", what_runs(),
+                         i, param_of(&a, i));
+    }
+}

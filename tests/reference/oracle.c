@@ -1,0 +1,239 @@
+/*
+ * The formulas of fusedopt.h in double precision.
+ *
+ * Each intermediate result carries its magnitude: the m for which an arithmetic that rounds to single precision may be
+ * off by a few m * ULP. For a number just read, m is its absolute value. A sum takes the largest m of its terms and
+ * itself, so that what cancels leaves its magnitude behind; products, quotients and roots pass an error on as their
+ * derivatives say. Constant factors (2 for a square, 1/2 for a root) are left to the "few".
+ */
+#include "oracle.h"
+#include "numbers.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+#define ULP ((double)FLT_EPSILON)
+
+/* ---- arithmetic with magnitudes ------------------------------------------------------------------------------ */
+
+typedef struct quantity {
+    double value, magnitude;
+} quantity;
+
+static quantity exact(double value)
+{
+    return (quantity){value, fabs(value)};
+}
+
+/* Below FLT_MIN the steps of single precision no longer become smaller; beyond FLT_MAX there is only infinity. */
+static quantity rounded(double value, double magnitude)
+{
+    return (quantity){value, magnitude > (double)FLT_MAX ? INFINITY : fmax(magnitude, (double)FLT_MIN)};
+}
+
+static quantity scaled(double factor, quantity x)
+{
+    return rounded(factor * x.value, fabs(factor) * x.magnitude);
+}
+
+static quantity sum(quantity x, quantity y)
+{
+    double value = x.value + y.value;
+    return rounded(value, fmax(fabs(value), fmax(x.magnitude, y.magnitude)));
+}
+
+/* Close to zero the derivative is too small: an error e leaves e^2. */
+static quantity square(quantity x)
+{
+    return rounded(x.value * x.value, fmax(fabs(x.value), x.magnitude * ULP) * x.magnitude);
+}
+
+static quantity quotient(quantity x, quantity y)
+{
+    double value = x.value / y.value;
+    return rounded(value, fmax(x.magnitude, fabs(value) * y.magnitude) / fabs(y.value));
+}
+
+/* Close to zero the derivative is too large: an error e leaves at most sqrt(e). */
+static quantity root(quantity x)
+{
+    return rounded(sqrt(x.value), fmin(x.magnitude / sqrt(x.value), sqrt(x.magnitude / ULP)));
+}
+
+/* max(x, 0), but NaN stays NaN. An error of x can lift it above 0 only as far as x is not below. */
+static quantity not_negative(quantity x)
+{
+    return x.value < 0 ? rounded(0, x.magnitude + x.value / ULP) : x;
+}
+
+/* ---- what fusedopt.h says of moments ------------------------------------------------------------------------- */
+
+/* weight * old + (1 - weight) * new */
+static quantity average(double weight, double old, quantity new)
+{
+    return sum(scaled(weight, exact(old)), scaled(1 - weight, new));
+}
+
+/* "A second moment that would overflow stays at the largest finite value of its format". It would if the square of the
+ * gradient does, even when its share in the average does not. */
+static quantity average_square(double weight, double old, quantity gradient)
+{
+    quantity squared = square(gradient);
+    if (squared.value > (double)FLT_MAX)
+        return exact((double)FLT_MAX);
+    return average(weight, old, squared); /* between finite floats: so is this */
+}
+
+/* "A moment whose magnitude is below FLT_MIN is stored as zero". Whether the rest of its step sees that zero or the
+ * small number is not said: such a magnitude is given to it that the difference is one ULP. */
+static quantity moment(quantity x)
+{
+    return fabs(x.value) < (double)FLT_MIN ? (quantity){x.value, fmax(x.magnitude, fabs(x.value) / ULP)} : x;
+}
+
+static double stored(quantity x)
+{
+    return fabs(x.value) < (double)FLT_MIN ? 0 : x.value;
+}
+
+/* ---- the rules ----------------------------------------------------------------------------------------------- */
+
+/* Each takes the gradient with its sign and coupled decay, replaces the moments that it keeps, and returns the update
+ * u. */
+typedef quantity rule_function(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS]);
+
+static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
+{
+    if (h->momentum == 0)
+        return scaled(h->lr, g);
+
+    quantity old = scaled(h->momentum, state[FOPT_MOMENTUM_BUFFER]);
+    quantity *b = &state[FOPT_MOMENTUM_BUFFER];
+    if (h->flags & FOPT_EMA_MOMENTUM)
+        *b = moment(sum(old, scaled(1 - h->momentum, g)));
+    else if (h->flags & FOPT_CLASSIC_MOMENTUM)
+        *b = moment(sum(old, scaled(h->lr, g)));
+    else
+        *b = moment(step == 1 ? g : sum(old, scaled(1 - h->dampening, g)));
+
+    if (h->flags & FOPT_CLASSIC_MOMENTUM)
+        return *b;
+    if (h->flags & FOPT_NESTEROV)
+        return scaled(h->lr, sum(g, scaled(h->momentum, *b)));
+    return scaled(h->lr, *b);
+}
+
+static quantity rmsprop(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
+{
+    (void)step;
+    quantity *s = &state[FOPT_SECOND_MOMENT];
+    *s = moment(average_square(h->alpha, s->value, g));
+    quantity variance = *s;
+    if (h->flags & FOPT_CENTERED) {
+        quantity *a = &state[FOPT_FIRST_MOMENT];
+        *a = moment(average(h->alpha, a->value, g));
+        variance = not_negative(sum(*s, scaled(-1, square(*a))));
+    }
+
+    quantity d = h->flags & FOPT_EPS_INSIDE_SQRT ? quotient(g, root(sum(variance, exact(h->eps))))
+                                                 : quotient(g, sum(root(variance), exact(h->eps)));
+    if (h->momentum == 0)
+        return scaled(h->lr, d);
+    quantity *b = &state[FOPT_MOMENTUM_BUFFER];
+    *b = moment(sum(scaled(h->momentum, *b), d));
+    return scaled(h->lr, *b);
+}
+
+static quantity adam(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
+{
+    quantity *m = &state[FOPT_FIRST_MOMENT], *v = &state[FOPT_SECOND_MOMENT], *x = &state[FOPT_MAX_SECOND_MOMENT];
+    *m = moment(average(h->beta1, m->value, g));
+    *v = moment(average_square(h->beta2, v->value, g));
+    quantity second = *v;
+    if (h->flags & FOPT_AMSGRAD)
+        second = *x = (quantity){x->value > v->value ? x->value : v->value, fmax(x->magnitude, v->magnitude)};
+
+    bool corrected = !(h->flags & FOPT_NO_BIAS_CORRECTION);
+    double correction1 = corrected ? 1 - pow(h->beta1, (double)step) : 1;
+    double correction2 = corrected ? 1 - pow(h->beta2, (double)step) : 1;
+    return scaled(h->lr / correction1, quotient(*m, sum(scaled(1 / sqrt(correction2), root(second)), exact(h->eps))));
+}
+
+oracle_result oracle_step(const fopt_group *group, int64_t step, oracle_element before, double gradient)
+{
+    static rule_function *const rules[] = {
+        [FOPT_SGD] = sgd, [FOPT_RMSPROP] = rmsprop, [FOPT_ADAM] = adam, [FOPT_ADAMW] = adam};
+    bool decoupled = group->rule == FOPT_ADAMW || (group->flags & FOPT_DECOUPLED_DECAY);
+
+    quantity p = exact(before.param), state[FOPT_STATE_KINDS];
+    for (int kind = 0; kind < FOPT_STATE_KINDS; kind++)
+        state[kind] = exact(before.state[kind]);
+
+    quantity g = exact(group->flags & FOPT_MAXIMIZE ? -gradient : gradient);
+    if (!decoupled && group->weight_decay != 0) /* 0 * inf is NaN: without decay there is no such term */
+        g = sum(g, scaled(group->weight_decay, p));
+
+    quantity u = rules[group->rule](group, step, g, state);
+    if (decoupled && group->lr * group->weight_decay != 0)
+        u = sum(u, scaled(group->lr * group->weight_decay, p));
+    p = sum(p, scaled(-1, u));
+
+    oracle_result result = {.after.param = p.value, .magnitude.param = p.magnitude};
+    for (int kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+        result.after.state[kind] = stored(state[kind]);
+        result.magnitude.state[kind] = state[kind].magnitude;
+    }
+    return result;
+}
+
+bool oracle_keeps(const fopt_group *group, fopt_state_kind kind)
+{
+    bool adam = group->rule == FOPT_ADAM || group->rule == FOPT_ADAMW;
+    switch (kind) {
+    case FOPT_FIRST_MOMENT:
+        return adam || (group->flags & FOPT_CENTERED);
+    case FOPT_SECOND_MOMENT:
+        return adam || group->rule == FOPT_RMSPROP;
+    case FOPT_MAX_SECOND_MOMENT:
+        return adam && (group->flags & FOPT_AMSGRAD);
+    case FOPT_MOMENTUM_BUFFER:
+        return !adam && group->momentum > 0;
+    }
+    return false;
+}
+
+/* ---- to compare and to name ---------------------------------------------------------------------------------- */
+
+double oracle_ulps(double got, double want, double magnitude, double largest)
+{
+    if ((isnan(got) && isnan(want)) || got == want)
+        return 0;
+    if (isnan(got) || !isfinite(want))
+        return INFINITY;
+    if (isinf(got))
+        got = copysign(fmax(got * want > 0 ? fabs(want) : 0, largest), got);
+    return fabs(got - want) / (fmax(magnitude, (double)FLT_MIN) * ULP); /* FLT_MIN * ULP: the least positive float */
+}
+
+double oracle_error(fopt_format format, bool stochastic, double got, double want, double magnitude)
+{
+    const double rounding = numbers_spacing(format, want) * (stochastic ? 1 : 0.5);
+    if (!isfinite(want))
+        return isfinite(got) ? (double)INFINITY : 0;
+    if (fabs(got - want) <= rounding)
+        return 0;
+    return oracle_ulps(got, want + copysign(rounding, got - want), magnitude,
+                       format == FOPT_F16 ? numbers_largest(FOPT_F16) : (double)FLT_MAX);
+}
+
+void oracle_name(const fopt_group *group, char name[ORACLE_NAME_SIZE])
+{
+    static const char *const flags[] = {"maximize", "decoupled",  "nesterov", "ema",        "classic",
+                                        "centered", "eps_inside", "amsgrad",  "uncorrected"};
+    static const char *const rules[] = {"sgd", "rmsprop", "adam", "adamw"};
+    int length = snprintf(name, ORACLE_NAME_SIZE, "%s%s", rules[group->rule], group->momentum > 0 ? " momentum" : "");
+    for (size_t bit = 0; bit < sizeof flags / sizeof *flags; bit++)
+        if (group->flags & (1u << bit))
+            length += snprintf(name + length, ORACLE_NAME_SIZE - (size_t)length, " %s", flags[bit]);
+}
