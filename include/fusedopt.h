@@ -24,8 +24,8 @@
  *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
- *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moving average finite (a sum like momentum's buffer may
- *  overflow). A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch,
+ *  A finite gradient leaves every moving average finite (a sum like momentum's buffer may overflow), and the step of a
+ *  rule that divides by the root of an average of squares within the bound of exact arithmetic. A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch,
  *  unless a moment is FOPT_Q8; other elements are untouched.
  *  Moments below FLT_MIN are zero, so that an eps below 1e-16 no longer bounds the step where gradients are below
  *  1e-17. FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19
@@ -179,8 +179,8 @@ typedef struct CUstream_st *fopt_stream;
  * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
  *
  * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
- * A second moment (s, v, x) that would overflow stays at the largest finite value of its format; a moment whose
- * magnitude is below FLT_MIN is stored as zero.
+ * Where g is squared, a finite g counts as no more than 1.8e19 in magnitude, the largest float whose square is finite;
+ * in FOPT_EMA_MOMENTUM's average, as no more than 2^126. A moment whose magnitude is below FLT_MIN is stored as zero.
  */
 typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADAMW = 3 } fopt_rule;
 
@@ -216,9 +216,8 @@ typedef enum fopt_format {
  *  - The parameter is updated from the new moments before they are quantized.
  *  - Each is stored as the map's value nearest to it times 1 / absmax, a tie as the even code; but a positive moment of
  *    those without sign never as zero, since beside a first moment that is not zero it would divide by eps.
- *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
- *    second moment overflows, so that it does not spoil its tile: its parameter, and its moments up to being quantized
- *    again.
+ *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, so that
+ *    it does not spoil its tile: its parameter, and its moments up to being quantized again.
  *  - A map's value times a small absmax may be subnormal.
  *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
  *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x

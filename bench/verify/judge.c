@@ -120,15 +120,14 @@ typedef struct expectation {
     double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
 } expectation;
 
-/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
- * second moment overflows." */
+/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite." */
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (after->data[array]) {
             quantized = quantized || after->formats[array] == FOPT_Q8;
-            finite = finite && isfinite(e->want[array]) && (!is_square(array) || e->want[array] < (double)FLT_MAX);
+            finite = finite && isfinite(e->want[array]);
         }
     return quantized && !finite;
 }
@@ -142,9 +141,6 @@ static expectation ask(const fopt_group *group, int64_t step, const double befor
     expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
     memcpy(e.want + JUDGE_STATES, result.after.state, KINDS * sizeof *element.state);
     memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, KINDS * sizeof *element.state);
-    for (size_t array = 0; array < JUDGE_ARRAYS; array++) /* "stays at the largest finite value of its format" */
-        if (is_square(array) && isfinite(e.want[array]))
-            e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));
     if (stays(after, &e, gradient))
         for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
             e.want[array] = before[array];

@@ -42,7 +42,7 @@ FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
 
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
     e.first = fopt_i_moment(fopt_i_average(c.first, g, e.first));
     e.second = fopt_i_average_square(c.second, g, e.second);
     float second = e.second;

@@ -84,7 +84,7 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
 {
     uint32_t good = 0xffffffffu;
     if (kinds & FOPT_I_SECOND)
-        good &= fopt_i_mask(e.second < FLT_MAX);
+        good &= fopt_i_mask(e.second <= FLT_MAX);
     if (kinds & FOPT_I_BUFFER)
         good &= fopt_i_mask(fabsf(e.buffer) <= FLT_MAX);
     if ((kinds & (FOPT_I_FIRST | FOPT_I_SECOND)) == FOPT_I_FIRST)

@@ -39,7 +39,7 @@ FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
 
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
     e.second = fopt_i_average_square(c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
