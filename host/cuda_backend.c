@@ -199,7 +199,7 @@ static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
 
-enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
+enum { ALIGNMENT = 64 };
 
 static size_t aligned(size_t bytes)
 {
@@ -209,7 +209,7 @@ static size_t aligned(size_t bytes)
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
     return aligned(tensor_count * sizeof(fopt_i_record)) + aligned(group_count * sizeof(fopt_i_group)) +
-           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned(tensor_count * STEP_KEY_BYTES) +
+           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned(tensor_count * sizeof(uint64_t)) +
            aligned((size_t)tile_count * sizeof(uint32_t));
 }
 
@@ -224,7 +224,7 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
     tables->coefs = (fopt_i_coef *)next;
     next += aligned(o->tensor_count * sizeof(fopt_i_coef));
     tables->step_keys = (uint64_t *)next;
-    next += aligned(o->tensor_count * STEP_KEY_BYTES);
+    next += aligned(o->tensor_count * sizeof(uint64_t));
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;

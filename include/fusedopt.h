@@ -198,10 +198,9 @@ typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADA
 /* How an array is stored. */
 typedef enum fopt_format {
     FOPT_F32 = 0,
-    FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even; so are moments, except that the second
-                      moments s and v are rounded stochastically (see fopt_config.seed): with nearest rounding they
-                      freeze, since one step changes them by less than half a unit in the last place. For the same
-                      reason a beta1, momentum or alpha (FOPT_CENTERED) above 0.998 asks for f32 there */
+    FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even, moments stochastically (see
+                      fopt_config.seed), since where one step changes an average by less than half a unit in the last
+                      place the nearest is the old one for ever; AMSGrad's x, which adds nothing up, to the nearest */
     FOPT_F16 = 2,  /* parameters and gradients only */
     FOPT_Q8 = 3    /* moments only: 8-bit blockwise quantization, see below */
 } fopt_format;

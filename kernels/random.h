@@ -1,6 +1,6 @@
 /*
  * Random bits for stochastic rounding, from a counter and never from a thread: the bits of an element depend on (seed,
- * tensor, step, kind of moment, element) alone.
+ * tensor, step, element) alone. The moments of one element share them.
  */
 #ifndef FOPT_I_RANDOM_H
 #define FOPT_I_RANDOM_H
@@ -17,10 +17,10 @@ FOPT_FN uint64_t fopt_i_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* The key of one moment of one tensor in one step; `tensor` is its global_id. */
-FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step, unsigned kind)
+/* The key of one tensor in one step; `tensor` is its global_id. */
+FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step)
 {
-    return fopt_i_mix(fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step) + kind);
+    return fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step);
 }
 
 /* The key of one tile, counted from the start of the whole tensor. */

@@ -130,7 +130,7 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
-        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_I_STATE_KINDS * sizeof(uint64_t));
+        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * sizeof(uint64_t));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
     }
     ~arena()
@@ -214,10 +214,9 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
 
 static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
-    std::vector<uint64_t> keys(records.size() * FOPT_I_STATE_KINDS);
+    std::vector<uint64_t> keys(records.size());
     for (size_t k = 0; k < records.size(); k++)
-        for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
-            keys[FOPT_I_STATE_KINDS * k + kind] = fopt_i_step_key(SEED, records[k].id, STEP, kind);
+        keys[k] = fopt_i_step_key(SEED, records[k].id, STEP);
     CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 

@@ -144,7 +144,7 @@ FOPT_FN fopt_i_moments moments_of(const work *w, unsigned kind, uint64_t tile)
         .data = fopt_i_at_tile(r->state[kind], w->state_format[kind], tile),
         .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
         .kind = (fopt_state_kind)kind,
-        .tile_key = fopt_i_tile_key(w->beginning.step_keys[kind], r->tile_offset + tile),
+        .tile_key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile),
     };
 }
 
@@ -197,8 +197,7 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
     fopt_i_bf16 *restrict second = bf16_moments(v, r, FOPT_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict max_second = bf16_moments(v, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict buffer = bf16_moments(v, r, FOPT_MOMENTUM_BUFFER, tile);
-    /* The key of the one kind that is rounded stochastically. */
-    const uint64_t key = fopt_i_tile_key(w->beginning.step_keys[FOPT_SECOND_MOMENT], r->tile_offset + tile);
+    const uint64_t key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
@@ -217,14 +216,15 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
         low = update(v, coef, low, low_gradient);
         high = update(v, coef, high, high_gradient);
         fopt_i_bf16_put_params(param + i, low.param, high.param);
+        const uint32_t random = fopt_i_random(key, pair);
         if (v.kinds & FOPT_I_FIRST)
-            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, random);
         if (v.kinds & FOPT_I_SECOND)
-            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, random);
         if (v.kinds & FOPT_I_MAX_SECOND)
-            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, random);
         if (v.kinds & FOPT_I_BUFFER)
-            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, key, pair);
+            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, random);
     }
 }
 

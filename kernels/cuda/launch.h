@@ -19,7 +19,7 @@ typedef struct fopt_i_cuda_tables {
     fopt_i_record *records;
     fopt_i_group *groups;
     fopt_i_coef *coefs;     /* one a record, of the step under way */
-    uint64_t *step_keys;    /* FOPT_I_STATE_KINDS a record, likewise: of the random bits */
+    uint64_t *step_keys;    /* one a record, likewise: of the random bits */
     uint32_t *tile_records; /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;

@@ -43,7 +43,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
         return;
     record->step = b.inputs.step;
     tables.coefs[i] = b.coef;
-    memcpy(&tables.step_keys[FOPT_I_STATE_KINDS * i], b.step_keys, sizeof b.step_keys);
+    tables.step_keys[i] = b.step_key;
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)

@@ -174,7 +174,7 @@ static void compare_element(const oracle_trial *before, const oracle_trial *afte
         if (!oracle_keeps(&before->group, kind))
             continue;
         const double got = load(&after->state[kind], i);
-        ulps = oracle_error(after->state[kind].format, kind == FOPT_SECOND_MOMENT, got, want.after.state[kind],
+        ulps = oracle_error(after->state[kind].format, kind != FOPT_MAX_SECOND_MOMENT, got, want.after.state[kind],
                             want.magnitude.state[kind]);
         if (fpclassify((float)got) == FP_SUBNORMAL)
             ulps = INFINITY;
