@@ -55,7 +55,7 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
            c.root_scale < MIDDLE_LARGEST_COEF && c.eps < MIDDLE_LARGEST_COEF && c.eps > MIDDLE_LEAST_EPS;
 }
 
-/* The keys of a tensor's random bits in this step, by kind of moment. */
+/* Returns the keys of a tensor's random bits in this step, by kind of moment. */
 __device__ __forceinline__ const uint64_t *step_keys_of(const fopt_i_cuda_tables &tables, uint32_t index)
 {
     return &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index];
@@ -244,14 +244,14 @@ __device__ __forceinline__ uint32_t least_positive(const float *x, uint32_t leas
     return least;
 }
 
-/* Returns NaN if one is. */
+/* Returns the largest magnitude, or NaN if one is. */
 __device__ __forceinline__ float most_magnitude(const float *x)
 {
     return max_or_nan(max_or_nan(max_or_nan(fabsf(x[0]), fabsf(x[1])), max_or_nan(fabsf(x[2]), fabsf(x[3]))),
                       max_or_nan(max_or_nan(fabsf(x[4]), fabsf(x[5])), max_or_nan(fabsf(x[6]), fabsf(x[7]))));
 }
 
-/* Passes over NaN. */
+/* Returns the least magnitude; passes over NaN. */
 __device__ __forceinline__ float least_magnitude(const float *x)
 {
     return fminf(fminf(fminf(fabsf(x[0]), fabsf(x[1])), fminf(fabsf(x[2]), fabsf(x[3]))),
