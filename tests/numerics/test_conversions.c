@@ -148,8 +148,8 @@ Test(conversions, any_numbers)
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-/* What a momentum buffer in bf16 becomes that holds a gradient: the nearest, but nothing finite becomes infinite, the
- * subnormal is zero, and a NaN the canonical one. */
+/* Returns what a momentum buffer in bf16 becomes that holds a gradient: the nearest, but nothing finite becomes
+ * infinite, the subnormal is zero, and a NaN the canonical one. */
 static uint32_t stored(float gradient)
 {
     const double value = (double)gradient;
