@@ -82,18 +82,13 @@ static fopt_status complete_config(fopt_config *config)
     return FOPT_OK; /* whether the device is there is asked when it is needed: sizes can be had without */
 }
 
-enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
-
-static size_t aligned(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
+enum { STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
 
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
-    return aligned(tensor_count * sizeof(fopt_i_record)) + aligned(group_count * sizeof(fopt_i_group)) +
-           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned(tensor_count * STEP_KEY_BYTES) +
-           aligned((size_t)tile_count * sizeof(uint32_t));
+    return fopt_i_padded(tensor_count * sizeof(fopt_i_record)) + fopt_i_padded(group_count * sizeof(fopt_i_group)) +
+           fopt_i_padded(tensor_count * sizeof(fopt_i_coef)) + fopt_i_padded(tensor_count * STEP_KEY_BYTES) +
+           fopt_i_padded((size_t)tile_count * sizeof(uint32_t));
 }
 
 /* Cuts the tables out of the end of the device's memory, in the order of table_bytes(). */
@@ -101,13 +96,13 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
 {
     char *next = o->state + o->device_bytes - table_bytes(o->group_count, o->tensor_count, o->tile_count);
     tables->records = (fopt_i_record *)next;
-    next += aligned(o->tensor_count * sizeof(fopt_i_record));
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_record));
     tables->groups = (fopt_i_group *)next;
-    next += aligned(o->group_count * sizeof(fopt_i_group));
+    next += fopt_i_padded(o->group_count * sizeof(fopt_i_group));
     tables->coefs = (fopt_i_coef *)next;
-    next += aligned(o->tensor_count * sizeof(fopt_i_coef));
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_coef));
     tables->step_keys = (uint64_t *)next;
-    next += aligned(o->tensor_count * STEP_KEY_BYTES);
+    next += fopt_i_padded(o->tensor_count * STEP_KEY_BYTES);
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;
