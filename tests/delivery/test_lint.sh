@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-format and clang-tidy over the sources, and the beginnings of comments in the library. Arguments: the project's folder, a build folder with
-# compile_commands.json.
+# clang-format and clang-tidy over the sources, and the beginnings of comments in the library. Arguments: the project's
+# folder, a build folder with compile_commands.json.
 set -u
 project=$1 build=$2
 # shellcheck source=tap.sh
