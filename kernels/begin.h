@@ -8,7 +8,7 @@
 #include "rules/rules.h"
 
 typedef struct fopt_i_beginning {
-    fopt_i_inputs inputs; /* group NULL: of no step yet */
+    fopt_i_inputs inputs; /* group NULL: no step has begun */
     fopt_i_coef coef;
     uint64_t step_key; /* of the random bits */
 } fopt_i_beginning;

@@ -1,3 +1,4 @@
+/* Judges arrays: to the bit, and against the oracle by the promises of fusedopt.h. */
 #include "verify/judge.h"
 #include "reference/numbers.h"
 #include "reference/oracle.h"
@@ -42,8 +43,8 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
     return differing;
 }
 
-/* As the error of a moment that stands for itself, but for the code of a tile's element: half of how much nearer
- * another value is. "A positive moment of those without sign" is never zero. */
+/* Returns the error of a tile's code, in the ULPs by which moments that stand for themselves are judged: half of how
+ * much nearer another value is. "A positive moment of those without sign" is never zero. */
 static double code_ulps(bool has_sign, uint32_t code, double want, double magnitude, double absmax)
 {
     if (!has_sign && code == 0)
@@ -74,7 +75,7 @@ static void note_worst(double ulps, size_t element, double got, double want, jud
         *worst = (judge_error){ulps, element, got, want};
 }
 
-/* What an element of an array stands for. `begin` is the tensor's first. */
+/* Returns what an element of an array stands for. `begin` is the tensor's first. */
 static double value_of(const judge_arrays *arrays, size_t array, size_t begin, size_t element)
 {
     const fopt_format format = arrays->formats[array];
@@ -103,7 +104,7 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
     note_worst(ulps, element, got, want, worst);
 }
 
-/* Whether sums of such numbers may overflow. */
+/* Tells whether sums of such numbers may overflow. */
 static bool is_huge(double value)
 {
     return isfinite(value) && fabs(value) > (double)FLT_MAX / 4;
@@ -121,12 +122,13 @@ static bool read_element(const judge_arrays *before, size_t begin, size_t i, dou
     return promised;
 }
 
-/* What the oracle wants of an element, by array. */
+/* The oracle's answer for an element, by array. */
 typedef struct expectation {
     double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
 } expectation;
 
-/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite." */
+/* Tells whether an element stays: "In a group with such a moment, an element stays as it was if its gradient or new
+ * moment is NaN or infinite." */
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);

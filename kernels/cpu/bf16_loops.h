@@ -5,8 +5,8 @@
 #include "../formats/bf16.h"
 #include "moments.h"
 
-/* Two neighbours at a time, in a word: half the shuffling that single elements take, and just what a random word is
- * for. The array may begin anywhere. */
+/* Decodes two neighbours at a time, from a word: half the shuffling that single elements take, and as many as a random
+ * word is for. The array may begin anywhere. */
 FOPT_FN void fopt_i_bf16_get(const fopt_i_bf16 *pair, float *low, float *high)
 {
     uint32_t word;
@@ -43,7 +43,7 @@ static inline void fopt_i_bf16_store(void *tile, size_t count, const float *rest
         out[count - 1] = fopt_i_bf16_encode(in[count - 1]);
 }
 
-/* `kind` is a constant wherever this is inlined. */
+/* Rounds and stores moments of one kind, which is a constant wherever this is inlined. */
 FOPT_FN void fopt_i_bf16_store_kind(fopt_state_kind kind, uint64_t tile_key, fopt_i_bf16 *restrict out, uint32_t count,
                                     const float *restrict in)
 {

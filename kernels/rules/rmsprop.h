@@ -73,7 +73,7 @@ static inline unsigned fopt_i_rmsprop_kinds(const fopt_group *group)
     return kinds;
 }
 
-/* Without both, every gradient of zero would be 0 / 0: nobody means that. */
+/* Refuses both at 0: every gradient of zero would then be 0 / 0, which nobody means. */
 static inline const char *fopt_i_rmsprop_check(const fopt_group *group)
 {
     return group->alpha == 0 && group->eps == 0 ? "alpha and eps are both 0: fopt_group_init() sets them" : NULL;

@@ -148,8 +148,9 @@ Test(conversions, any_numbers)
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-/* Whether a momentum buffer in bf16 that should hold a gradient may hold `got`: a neighbour of it, but of a finite one
- * nothing infinite, of a subnormal one zero, of a NaN the canonical one. How often it is which is test_stochastic.c's. */
+/* Tells whether a momentum buffer in bf16 that should hold a gradient may hold `got`: a neighbour of it, but of a finite
+ * one nothing infinite, of a subnormal one zero, of a NaN the canonical one. How often it is which is for
+ * test_stochastic.c. */
 static bool may_be_stored(float gradient, uint32_t got)
 {
     const uint32_t bits = numbers_nearest(FOPT_F32, (double)gradient), towards_zero = bits >> 16;

@@ -22,7 +22,7 @@ typedef struct tensor {
     unsigned char state[FOPT_STATE_KINDS][COUNT + 3 + TILES * 4];
 } tensor;
 
-/* Whether the case has moments that may be quantized; those it then keeps so. */
+/* Tells whether the case has moments that may be quantized; those it then keeps so. */
 static bool is_quantized(size_t case_index, fopt_group *group)
 {
     bool keeps = false;
@@ -58,7 +58,7 @@ static oracle_element element_of(tensor *t, const fopt_group *group, size_t i)
     return e;
 }
 
-/* The largest magnitude that each tile of a moment must have been scaled by. */
+/* Expects each tile of a moment to be scaled by the largest magnitude that the oracle says. */
 static void expect_absmax(const fopt_group *group, fopt_state_kind kind, const oracle_result *want,
                           const fopt_array *got)
 {
@@ -74,8 +74,8 @@ static void expect_absmax(const fopt_group *group, fopt_state_kind kind, const o
     }
 }
 
-/* The moment is the value nearest to what the oracle says, up to the error that f32 moments may have; and so is the
- * parameter, which does not see the new moments quantized. */
+/* Expects each moment to be the value nearest to what the oracle says, up to the error that f32 moments may have; and
+ * so the parameter, which does not see the new moments quantized. */
 static void expect_step(const fopt_group *group, const oracle_result *want, tensor *got)
 {
     for (size_t i = 0; i < COUNT; i++)

@@ -55,7 +55,8 @@ Test(random, known_answers)
 #define PAIRS   128 /* in a tile: as many numbers a bucket */
 _Static_assert(2 * PAIRS == FOPT_I_TILE, "two elements a word");
 
-/* Chi-square over the buckets: its mean is one less than their number, and its variance twice that. */
+/* Expects chi-square over the buckets near its mean, which is one less than their number; its variance is twice
+ * that. */
 static void expect_uniform(const char *what, const uint32_t *buckets)
 {
     const double expected = (double)TILES * PAIRS / BUCKETS, freedom = BUCKETS - 1;

@@ -80,7 +80,7 @@ static const double specials[] = {
 };
 #define PAIRS (LENGTH(specials) * LENGTH(specials))
 
-/* Every pair of a special parameter and a special gradient, each between ordinary elements. */
+/* Fills in every pair of a special parameter and a special gradient, each between ordinary elements. */
 static void fill_pairs(arrays *a)
 {
     fill_random(a->formats.param, a->param, a->count, 1, 0);
@@ -96,7 +96,7 @@ static bool is_finite_as(fopt_format format, double value)
     return isfinite(numbers_value(format, numbers_nearest(format, value)));
 }
 
-/* What is finite, and what is not, must be as in the oracle. An infinity amid a formula ends as one or as a NaN,
+/* Compares with the oracle what is finite, and what is not. An infinity amid a formula ends as one or as a NaN,
  * depending on how an average is written; but a NaN that goes in must come out as a NaN. */
 static void compare_classes(const arrays *before, const arrays *after, int64_t step)
 {
@@ -188,7 +188,7 @@ static void expect_finite(const arrays *a, int64_t step)
     }
 }
 
-/* The step from `before` to `after` is the oracle's: in single precision. */
+/* Expects the step from `before` to `after` to be the oracle's, in single precision. */
 static void expect_oracles_step(const arrays *before, const arrays *after, int64_t step)
 {
     for (size_t i = 0; i < before->count; i++) {

@@ -74,7 +74,7 @@ Test(stochastic, is_unbiased)
 
 /* ---- independence -------------------------------------------------------------------------------------------- */
 
-/* Half-way: up and down, as 1 and -1, are equally likely. */
+/* Tosses coins by rounding half-way: up and down, as 1 and -1, are equally likely. */
 static void toss(key k, signed char *tosses, size_t count)
 {
     static uint16_t square[COUNT + 512];

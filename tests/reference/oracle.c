@@ -61,7 +61,7 @@ static quantity root(quantity x)
     return rounded(sqrt(x.value), fmin(x.magnitude / sqrt(x.value), sqrt(x.magnitude / ULP)));
 }
 
-/* max(x, 0), but NaN stays NaN. An error of x can lift it above 0 only as far as x is not below. */
+/* Returns max(x, 0), but NaN stays NaN. An error of x can lift it above 0 only as far as x is not below. */
 static quantity not_negative(quantity x)
 {
     return x.value < 0 ? rounded(0, x.magnitude + x.value / ULP) : x;
@@ -69,7 +69,7 @@ static quantity not_negative(quantity x)
 
 /* ---- what fusedopt.h says of moments ------------------------------------------------------------------------- */
 
-/* weight * old + (1 - weight) * new */
+/* Returns weight * old + (1 - weight) * new. */
 static quantity average(double weight, double old, quantity new)
 {
     return sum(scaled(weight, exact(old)), scaled(1 - weight, new));

@@ -63,7 +63,7 @@ __device__ __forceinline__ void put_moments(const tensor_now &t, uint32_t own, u
     }
 }
 
-/* Returns false, and has stored nothing, if the tile must go the general way. */
+/* Steps a tile. Returns false, and has stored nothing, if it must go the general way. */
 template <class F>
 __device__ __forceinline__ bool step_fast(const tensor_now &t, uint32_t own, uint32_t lane, const fetched<F> &f)
 {

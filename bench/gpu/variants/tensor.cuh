@@ -238,14 +238,14 @@ __device__ __forceinline__ uint32_t least_positive(const float *x, uint32_t leas
     return least;
 }
 
-/* Returns NaN if one is. */
+/* Returns the largest magnitude, or NaN if one is. */
 __device__ __forceinline__ float most_magnitude(const float *x)
 {
     return max_or_nan(max_or_nan(max_or_nan(fabsf(x[0]), fabsf(x[1])), max_or_nan(fabsf(x[2]), fabsf(x[3]))),
                       max_or_nan(max_or_nan(fabsf(x[4]), fabsf(x[5])), max_or_nan(fabsf(x[6]), fabsf(x[7]))));
 }
 
-/* Passes over NaN. */
+/* Returns the least magnitude; passes over NaN. */
 __device__ __forceinline__ float least_magnitude(const float *x)
 {
     return fminf(fminf(fminf(fabsf(x[0]), fabsf(x[1])), fminf(fabsf(x[2]), fabsf(x[3]))),
