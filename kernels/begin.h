@@ -22,10 +22,10 @@ FOPT_FN bool fopt_i_begin_step(const fopt_i_record *record, const fopt_i_group *
     if (!record->grad)
         return false;
     const fopt_i_inputs inputs = {&group->value, fopt_i_next_step(record->step), group->value.lr};
+    b->step_key = fopt_i_step_key(seed, record->id, inputs.step);
     if (b->inputs.group != inputs.group || b->inputs.step != inputs.step)
         fopt_i_coefficients(&inputs, &b->coef);
     b->inputs = inputs;
-    b->step_key = fopt_i_step_key(seed, record->id, inputs.step);
     return true;
 }
 

@@ -14,7 +14,7 @@
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Elements of a tile: they share a scale, and a key of random bits. */
-enum { TILE = 256 };
+#define TILE ((size_t)256)
 
 size_t numbers_bytes(fopt_format format);
 
