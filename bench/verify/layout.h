@@ -24,7 +24,7 @@ typedef struct layout {
 bool layout_new(size_t small_tensors, layout *made);
 void layout_free(layout *made);
 
-/* Where an array of FOPT_Q8 has its absmax, one a tile: behind its codes, which leave three bytes an element. */
+/* Where an array of a quantized format has its absmax, one a tile: behind its codes, which leave three bytes an element. */
 float *layout_absmax(const layout *made, unsigned char *array);
 
 /* Which tensor an element, or the room behind it, belongs to; or a tile. */

@@ -5,6 +5,7 @@
 #include "program/options.h"
 #include "program/progress.h"
 #include "program/whole_file.h"
+#include "reference/quantized.h"
 #include "verify/check.h"
 #include "verify/long_check.h"
 #include "verify/verify_cases.h"
@@ -250,9 +251,9 @@ static void count_fault(bool found, const char *array, const char *by, verify_fa
         snprintf(faults->message, sizeof faults->message, "a fault planted in %s was not found by the %s", array, by);
 }
 
-static bool is_quantized(const fopt_group *group, size_t array)
+static bool has_absmax(const fopt_group *group, size_t array)
 {
-    return array != JUDGE_PARAM && group->state_format[array - JUDGE_STATES] == FOPT_Q8;
+    return array != JUDGE_PARAM && is_quantized(group->state_format[array - JUDGE_STATES]);
 }
 
 /* Plants a fault in the device's result, and in the reference. */
@@ -286,7 +287,7 @@ static bool test_case(const char *command, check_bench *bench, const check_case 
     for (size_t array = 0; array < JUDGE_ARRAYS; array++)
         if (check_keeps(&what->group, array) &&
             (!test_array(command, bench, what, (check_fault){.array = array}, faults) ||
-             (is_quantized(&what->group, array) &&
+             (has_absmax(&what->group, array) &&
               !test_array(command, bench, what, (check_fault){.array = array, .absmax = true}, faults))))
             return false;
     return true;

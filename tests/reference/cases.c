@@ -1,6 +1,7 @@
 #include "cases.h"
 #include "numbers.h"
 #include "oracle.h"
+#include "quantized.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static const struct row {
 };
 
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
-static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8};
+static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8}; /* the quantized ones last */
 
 /* Twice as many as there are subsets: with and without decay. */
 static size_t cases_of(const struct row *row)
@@ -77,10 +78,9 @@ void case_name(const fopt_group *group, char name[CASE_NAME_SIZE])
              group->weight_decay > 0 ? " decay" : "");
 }
 
-/* Those of FOPT_Q8 come last. */
 size_t case_plain_formats_count(void)
 {
-    return LENGTH(formats) * LENGTH(formats) * (LENGTH(moment_formats) - 1);
+    return LENGTH(formats) * LENGTH(formats) * case_plain_states_count();
 }
 
 size_t case_formats_count(void)
@@ -100,6 +100,14 @@ size_t case_states_count(void)
     return LENGTH(moment_formats);
 }
 
+size_t case_plain_states_count(void)
+{
+    size_t count = 0;
+    while (count < LENGTH(moment_formats) && !is_quantized(moment_formats[count]))
+        count++;
+    return count;
+}
+
 fopt_format case_state_at(size_t index)
 {
     return moment_formats[index];
@@ -107,7 +115,7 @@ fopt_format case_state_at(size_t index)
 
 void case_set_state(fopt_group *group, fopt_format state)
 {
-    const bool refused = state == FOPT_Q8 && group->flags & FOPT_CENTERED;
+    const bool refused = is_quantized(state) && group->flags & FOPT_CENTERED;
     for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
         group->state_format[kind] = refused ? FOPT_F32 : state;
 }

@@ -1,27 +1,35 @@
 /*
- * FOPT_Q8 once more, straight from the papers' construction and sharing nothing with the library: in double, whose 53
- * bits hold the distance of two floats from 1e-7 to 1 exactly.
+ * The formats whose elements share a tile's scale, once more, from their definitions and sharing nothing with the
+ * library: in double, whose 53 bits hold the distance of two floats from 1e-7 to 1 exactly.
+ *
+ * To add one: a function that says what a code stands for, and a row of the table in quantized.c.
  */
-#ifndef FUSEDOPT_TESTS_Q8_MAPS_H
-#define FUSEDOPT_TESTS_Q8_MAPS_H
+#ifndef FUSEDOPT_TESTS_QUANTIZED_H
+#define FUSEDOPT_TESTS_QUANTIZED_H
 
 #include "fusedopt.h"
 
 #include <stdbool.h>
 
-/* Whether moments of a kind have a sign, and so which of the two maps is theirs. */
-bool q8_has_sign(fopt_state_kind kind);
+bool is_quantized(fopt_format format);
 
-/* What a code stands for, over absmax: the float nearest to the exact value. */
-double q8_value(bool has_sign, unsigned code);
+/* Whether moments of a kind have a sign. */
+bool moment_has_sign(fopt_state_kind kind);
 
-/* The code of the value nearest to y, by looking at them all: a tie goes to the even code. */
-unsigned q8_nearest(bool has_sign, double y);
+/* What a code stands for, over absmax; NaN if nothing is ever stored as it. */
+double quantized_value(fopt_format format, bool has_sign, unsigned code);
 
-/* The values of a moment in double. */
-double q8_get(const fopt_array *moments, fopt_state_kind kind, size_t index);
+/* The code of the value nearest to y: a tie goes to the even code. */
+unsigned quantized_nearest(fopt_format format, bool has_sign, double y);
 
-/* How far from x a value may be stored in a tile with this absmax, where codes are the nearest. */
-double q8_half_gap(bool has_sign, double x, double absmax);
+/* The value of one moment. */
+double quantized_get(const fopt_array *moments, fopt_state_kind kind, size_t index);
+
+/* How far x is from the nearest value that it may be stored as in a tile with this absmax: a positive one of a moment
+ * without sign never as zero. */
+double quantized_distance(fopt_format format, bool has_sign, double x, double absmax);
+
+/* Makes the tables that are otherwise made when they are first asked: threads may then ask at once. */
+void quantized_prepare(void);
 
 #endif
