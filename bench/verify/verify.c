@@ -27,7 +27,7 @@ static const char usage[] =
     "\n"
     "Options:\n"
     "\n"
-    "  --rule NAME         only sgd, rmsprop, adam or adamw; may be given several times\n"
+    "  --rule NAME         only this rule, \"adam\" say; may be given several times\n"
     "  --case N            only case number N\n"
     "  --seed N            of the numbers, 0 to 2^53 (1)\n"
     "  --quick             one case in 16, and no tensor that is so long\n"
@@ -61,9 +61,7 @@ static bool choose_rule(const char *command, const char *name, void *rules)
             *(unsigned *)rules |= 1u << rule;
             return true;
         }
-    complain(command,
-             "--rule: no rule is called '%s'; there are sgd (momentum is one of its options), rmsprop, adam, adamw",
-             name);
+    complain(command, "--rule: no rule is called '%s' (momentum is an option of sgd)", name);
     return false;
 }
 

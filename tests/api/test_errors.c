@@ -92,7 +92,7 @@ static const error_row rows[] = {
 
     /* Groups. */
     {SET(size_t, groups[1].size, sizeof(fopt_group) + 8), LISTS, 1, ARGUMENT, "groups[1].size is*groups[0].size is"},
-    {SET(int, groups[ADAM].rule, 4), WITH_GROUP, ADAM, ARGUMENT, "group#: rule is 4"},
+    {SET(int, groups[ADAM].rule, 99), WITH_GROUP, ADAM, ARGUMENT, "group#: rule is 99"},
     {SET(int, groups[ADAM].rule, -1), WITH_GROUP, ADAM, ARGUMENT, "group#: rule is -1"},
     {SET(unsigned, groups[SGD].flags, FOPT_NESTEROV), WITH_GROUP, SGD, UNSUPPORTED,
      "group#*FOPT_NESTEROV*momentum above 0*0x4"},
