@@ -302,11 +302,11 @@ run verify --self-test
 [ "$status" -eq 0 ] && grep -qE '^([0-9]+) faults planted, \1 found$' out
 report $? "verify finds every fault that it plants"
 if python3 -c 'import json' 2>/dev/null; then
-    json_holds verify.json 'len(rows) > 200 and {row["rule"] for row in rows} == {"sgd", "rmsprop", "adam", "adamw"}
+    json_holds verify.json 'len(rows) > 200 and {row["rule"] for row in rows} >= {"sgd", "rmsprop", "adam", "adamw"}
         and len({(row["param_dtype"], row["grad_dtype"], row["state_format"]) for row in rows
-            if row["state_format"] != "none"}) == 27
+            if row["state_format"] != "none"}) >= 27
         and {row["tensors"] for row in rows} == {49, 10009}
-        and len({row["variant"] for row in rows}) == 160
+        and len({row["variant"] for row in rows}) >= 160
         and all(row["elements"] > 100000 and row["differing_bits"] == 0 and 0 <= row["worst_ulp"] <= 4 for row in rows)'
     report $? "verify --quick covers all variants and all formats"
 else
