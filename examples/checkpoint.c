@@ -61,7 +61,7 @@ static int move_state(fopt_optimizer *optimizer, size_t tensor_count, FILE *file
     return saving ? fflush(file) == 0 : feof(file) != 0;
 }
 
-/* Minimizes sum (w - 3)^2 with Adam by steps [begin, end) of a run that a file carries on. Returns 0 after a failure. */
+/* Minimizes sum (w - 3)^2 with Adam by steps [begin, end) of a run that a file carries on. Returns 0 if it fails. */
 static int train(float w[4], int begin, int end, FILE *file)
 {
     float gradient[4];

@@ -25,16 +25,17 @@ static int default_threads(void)
 #endif
 }
 
-/* The default parallel_for; its context is the number of threads, 0 for as many as OpenMP gives the calling thread. */
+/* Runs a loop on OpenMP's threads: the default parallel_for. Its context is the number of threads, 0 for as many as
+ * OpenMP gives the calling thread. */
 static int openmp_for(void *context, size_t count, void (*function)(void *argument, size_t index), void *argument)
 {
     int threads = *(const int *)context;
     if (threads == 0)
         threads = default_threads();
-    if ((size_t)threads > count)
-        threads = (int)count; /* libgomp starts, and takes stack for, as many as it is asked for */
-                              /* Static: each thread then streams through memory of its own. */
+    if ((size_t)threads > count) /* libgomp starts, and takes stack for, as many as it is asked for */
+        threads = (int)count;
 #ifdef _OPENMP
+/* Static: each thread then streams through memory of its own. */
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 #endif
     for (size_t i = 0; i < count; i++)
@@ -45,8 +46,8 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
 static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_BASELINE};
 #define ISA_COUNT (sizeof best_first / sizeof best_first[0])
 
-/* The value of FUSEDOPT_ISA as the library was loaded, shortened; "" if there was none. Later it could not be read while
- * another thread may change the environment. 101 is before constructors of a program's own. */
+/* The value of FUSEDOPT_ISA when the library was loaded, shortened; "" if there was none. It is read no later, since
+ * another thread may change the environment then. Priority 101 comes before a program's own constructors. */
 static char wished_isa[40];
 
 #ifdef __GNUC__
@@ -58,7 +59,7 @@ __attribute__((constructor(101))) static void read_environment(void)
 }
 #endif
 
-/* What FOPT_ISA_AUTO means here: the best, or what the environment asked for. */
+/* Chooses what FOPT_ISA_AUTO means here: the best, or what the environment asked for. */
 static fopt_status choose_isa(fopt_isa *isa)
 {
     if (wished_isa[0]) {
@@ -105,7 +106,7 @@ static fopt_status device_count(int *count)
     return FOPT_OK;
 }
 
-/* The processor's name as it gives it, or "CPU". */
+/* Writes the processor's name as it gives it, or "CPU". */
 static void name_cpu(char *name, size_t size)
 {
 #if defined(__x86_64__)
@@ -146,8 +147,8 @@ typedef struct task {
     _Atomic uint64_t marks; /* the sum of their marks */
 } task;
 
-/* A number of 64 bits for each chunk: if a chunk is done twice and another never, the count is right, and the sum of
- * their marks is not. */
+/* Returns a number of 64 bits for each chunk: if one chunk is done twice and another never, the count is right, but the
+ * sum of their marks is not. */
 static uint64_t mark_of(size_t chunk)
 {
     return fopt_i_mix(chunk);
@@ -156,7 +157,7 @@ static uint64_t mark_of(size_t chunk)
 static void run_chunk(void *argument, size_t index)
 {
     task *t = argument;
-    if (index >= t->chunk_count) { /* one too many is found out below */
+    if (index >= t->chunk_count) { /* one too many, which run_task() finds out */
         atomic_fetch_add(&t->chunks_done, 1);
         return;
     }
@@ -270,7 +271,8 @@ static fopt_status open_device(fopt_optimizer *o)
     return FOPT_OK;
 }
 
-/* Zeroes the state in parallel, so that on a machine with several memories a page lies with the thread that will use it. */
+/* Zeroes the state in parallel: on a machine with several memories a page then lies with the thread that will use
+ * it. */
 static fopt_status fill(fopt_optimizer *o)
 {
     return run_task(&o->config, o->device_bytes, (uint64_t)1 << 20, zero_bytes, &o->state);
@@ -335,7 +337,7 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
     return FOPT_OK;
 }
 
-/* The host's tables are the device's. */
+/* Returns 0: a step reads the tables where the host keeps them. */
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
     (void)group_count;

@@ -7,17 +7,15 @@
  */
 #include "../kernels/cpu/environment.h"
 #include "../kernels/cuda/launch.h"
-#include "cuda_context.h"
+#include "cuda_device.h"
 #include "plan.h"
 #include "ranges.h"
-#include <stdio.h>
-#include <string.h>
 
-/* What the calling thread is given back at the end of a creation or destruction. */
+/* The calling thread's settings that a creation or destruction changes, and gives back at its end. */
 typedef struct cuda_stay {
     bool pushed;                     /* the context */
-    bool relaxed;                    /* the mode of captures; */
-    enum cudaStreamCaptureMode mode; /* which was this */
+    bool relaxed;                    /* the mode of captures */
+    enum cudaStreamCaptureMode mode; /* of captures, as it was */
 } cuda_stay;
 
 typedef struct cuda_private {
@@ -73,144 +71,22 @@ static void leave(const fopt_optimizer *o)
     leave_context(&((const cuda_private *)o->private)->context);
 }
 
-/* ---- devices and memory -------------------------------------------------------------------------------------- */
-
-static bool is_none(cudaError_t error)
-{
-    return error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver;
-}
-
-static fopt_status device_count(int *count)
-{
-    cudaError_t error = cudaGetDeviceCount(count);
-    if (error == cudaSuccess)
-        return FOPT_OK;
-    *count = 0;
-    if (!is_none(error))
-        return fopt_i_cuda_check(error, "cudaGetDeviceCount");
-    cudaGetLastError();
-    return FOPT_OK; /* none is an answer */
-}
-
-static fopt_status check_index(int index)
-{
-    int count = 0;
-    cudaError_t error = cudaGetDeviceCount(&count);
-    if (is_none(error)) {
-        int driver = 0;
-        cudaGetLastError();
-        if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
-            return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: no CUDA driver");
-        return fopt_i_fail(FOPT_ERR_DEVICE, "device.kind is FOPT_CUDA, but there is no usable GPU: %s (%s)",
-                           cudaGetErrorString(error), cudaGetErrorName(error));
-    }
-    if (error != cudaSuccess)
-        return fopt_i_cuda_check(error, "cudaGetDeviceCount");
-    if (index < 0 || index >= count)
-        return fopt_i_fail(FOPT_ERR_DEVICE, "device.index is %d, but CUDA has %d device(s)", index, count);
-    return FOPT_OK;
-}
-
-static fopt_status device_query(int index, fopt_device_info *info)
-{
-    struct cudaDeviceProp properties;
-    fopt_status status = check_index(index);
-    if (!status)
-        status = fopt_i_cuda_check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
-    if (status)
-        return status;
-    snprintf(info->name, sizeof info->name, "%.127s", properties.name);
-    info->compute_major = properties.major;
-    info->compute_minor = properties.minor;
-    info->multiprocessors = properties.multiProcessorCount;
-    info->memory_bytes = properties.totalGlobalMem;
-    return FOPT_OK;
-}
-
-static void *allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
-{
-    void *pointer = NULL;
-    (void)context;
-    (void)alignment; /* cudaMalloc aligns to 256 bytes or more */
-    (void)stream;
-    if (cudaMalloc(&pointer, bytes) == cudaSuccess)
-        return pointer;
-    cudaGetLastError();
-    return NULL;
-}
-
-static void release(void *context, void *pointer, size_t bytes, fopt_stream stream)
-{
-    (void)context;
-    (void)bytes;
-    (void)stream;
-    if (cudaFree(pointer) != cudaSuccess)
-        cudaGetLastError(); /* it has nowhere to go */
-}
+/* ---- creation ------------------------------------------------------------------------------------------------ */
 
 static fopt_status complete_config(fopt_config *config)
 {
-    static const fopt_allocator library = {NULL, allocate, release};
     if (!config->host_allocator.allocate)
         config->host_allocator = fopt_i_host_allocator;
     if (!config->device_allocator.allocate)
-        config->device_allocator = library;
+        config->device_allocator = fopt_i_cuda_allocator;
     return FOPT_OK; /* whether the device is there is asked when it is needed: sizes can be had without */
-}
-
-/* Whether the device can use memory at this address as it is: its own, managed, or of the host and mapped there. */
-static fopt_status check_address(int device, const void *address, const char *field, fopt_i_subject tensor)
-{
-    struct cudaPointerAttributes found;
-    int reaches_host = 0;
-    fopt_status status = fopt_i_cuda_check(cudaPointerGetAttributes(&found, address), "cudaPointerGetAttributes");
-    if (!status && found.type == cudaMemoryTypeUnregistered)
-        status = fopt_i_cuda_check(cudaDeviceGetAttribute(&reaches_host, cudaDevAttrPageableMemoryAccess, device),
-                                   "cudaDeviceGetAttribute");
-    if (status || reaches_host)
-        return status;
-    if (found.type == cudaMemoryTypeHost && found.devicePointer && found.devicePointer != address)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "%s: %s has %p, which is memory of the host that CUDA device %d sees at %p",
-                           fopt_i_label_of(tensor).text, field, address, device, found.devicePointer);
-    if (!found.devicePointer || (found.type == cudaMemoryTypeDevice && found.device != device))
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s has %p, which is not memory of CUDA device %d",
-                           fopt_i_label_of(tensor).text, field, address, device);
-    return FOPT_OK;
-}
-
-/* Both ends of an array. `field` of `tensor` is its name in messages. */
-static fopt_status check_memory(int device, const void *array, size_t bytes, const char *field, fopt_i_subject tensor)
-{
-    fopt_status status = check_address(device, array, field, tensor);
-    return status ? status : check_address(device, (const char *)array + bytes - 1, field, tensor);
-}
-
-static fopt_status check_param_and_grad(int device, const fopt_i_record *r, fopt_i_subject tensor)
-{
-    const size_t count = (size_t)r->count;
-    fopt_status status = FOPT_OK;
-    if (count > 0)
-        status = check_memory(device, r->param, count * fopt_i_element_bytes(r->param_format), "param", tensor);
-    if (!status && r->grad)
-        status = check_memory(device, r->grad, count * fopt_i_element_bytes(r->grad_format), "grad", tensor);
-    return status;
-}
-
-/* ---- creation ------------------------------------------------------------------------------------------------ */
-
-enum { ALIGNMENT = 64, STEP_KEY_BYTES = FOPT_I_STATE_KINDS * sizeof(uint64_t) };
-
-static size_t aligned(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
-    return aligned(tensor_count * sizeof(fopt_i_record)) + aligned(group_count * sizeof(fopt_i_group)) +
-           aligned(tensor_count * sizeof(fopt_i_coef)) + aligned(tensor_count * STEP_KEY_BYTES) +
-           aligned((size_t)tile_count * sizeof(uint32_t));
+    return fopt_i_padded(tensor_count * sizeof(fopt_i_record)) + fopt_i_padded(group_count * sizeof(fopt_i_group)) +
+           fopt_i_padded(tensor_count * sizeof(fopt_i_coef)) + fopt_i_padded(tensor_count * sizeof(uint64_t)) +
+           fopt_i_padded((size_t)tile_count * sizeof(uint32_t));
 }
 
 /* Cuts the tables out of the end of the device's memory, in the order of table_bytes(). */
@@ -218,13 +94,13 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
 {
     char *next = o->state + o->device_bytes - table_bytes(o->group_count, o->tensor_count, o->tile_count);
     tables->records = (fopt_i_record *)next;
-    next += aligned(o->tensor_count * sizeof(fopt_i_record));
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_record));
     tables->groups = (fopt_i_group *)next;
-    next += aligned(o->group_count * sizeof(fopt_i_group));
+    next += fopt_i_padded(o->group_count * sizeof(fopt_i_group));
     tables->coefs = (fopt_i_coef *)next;
-    next += aligned(o->tensor_count * sizeof(fopt_i_coef));
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_coef));
     tables->step_keys = (uint64_t *)next;
-    next += aligned(o->tensor_count * STEP_KEY_BYTES);
+    next += fopt_i_padded(o->tensor_count * sizeof(uint64_t));
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;
@@ -285,7 +161,8 @@ static fopt_status check_tensors(const fopt_optimizer *o)
 {
     fopt_status status = FOPT_OK;
     for (size_t i = 0; i < o->tensor_count && !status; i++)
-        status = check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor(i, o->names[i]));
+        status =
+            fopt_i_cuda_check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor(i, o->names[i]));
     return status;
 }
 
@@ -300,18 +177,18 @@ static fopt_status load_kernels(const cuda_private *p)
     return status;
 }
 
-/* What open() or reopen() changed of the calling thread, and shut() gives back. */
+/* Notes what open() or reopen() changes of the calling thread, for shut() to give back. */
 static void begin_stay(fopt_optimizer *o, bool pushed)
 {
     cuda_private *p = o->private;
     p->stay = (cuda_stay){.pushed = pushed, .mode = cudaStreamCaptureModeRelaxed};
-    /* Another capture, of a stream that has nothing to do with the legacy one, goes on: to allocate or release memory
+    /* A capture of a stream that has nothing to do with the legacy one may be going on. Allocating or releasing memory
      * would spoil it, were this thread not to say that it knows what it does. */
     p->stay.relaxed = cudaThreadExchangeStreamCaptureMode(&p->stay.mode) == cudaSuccess;
 }
 
-/* An error that is on CUDA's record now, and was not when it was clean, is ours, or an allocator's: whatever it meant is
- * told by a status, or has nowhere to go. */
+/* Gives back what begin_stay() noted. An error that is on CUDA's record now, and was not before, is ours or an
+ * allocator's: a status has told of it, or nobody can be told. */
 static void shut(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
@@ -342,7 +219,7 @@ static fopt_status open_entered(fopt_optimizer *o)
 static fopt_status open_device(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
-    fopt_status status = check_index(o->config.device.index);
+    fopt_status status = fopt_i_cuda_check_index(o->config.device.index);
     if (!status)
         status = check_record();
     if (!status)
@@ -364,13 +241,13 @@ static fopt_status fill(fopt_optimizer *o)
     cuda_private *p = o->private;
     lay_out(o, &p->tables);
     fopt_status status = fill_device(o, &p->tables);
-    /* What was enqueued before a failure still writes. The first error is the one that is told. */
+    /* Work that was enqueued before a failure still writes. The first error is the one that is told. */
     if (status && cudaStreamSynchronize(cudaStreamLegacy) != cudaSuccess)
         cudaGetLastError();
     return status;
 }
 
-/* Whatever has failed before: an error that is on CUDA's record stays there. */
+/* Makes the device current, whatever has failed before: an error that is on CUDA's record stays there. */
 static void reopen(fopt_optimizer *o)
 {
     cuda_private *p = o->private;
@@ -392,7 +269,7 @@ static bool wait_for_device(const fopt_optimizer *o)
     enum cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     if (!p->stay.pushed)
         return false;
-    /* To ask spoils no capture, to wait would. It tells of blocking streams alone. */
+    /* Asking spoils no capture, waiting would. The answer tells of blocking streams alone. */
     if (is_of_capture(cudaStreamIsCapturing(cudaStreamLegacy, &capture)))
         return false;
     return !is_of_capture(cudaDeviceSynchronize());
@@ -482,13 +359,13 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
 
 static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
 {
-    fopt_status status = check_param_and_grad(device, r, tensor);
+    fopt_status status = fopt_i_cuda_check_param_and_grad(device, r, tensor);
     for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
         const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
         if (bytes.data > 0)
-            status = check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
+            status = fopt_i_cuda_check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
         if (!status && bytes.absmax > 0)
-            status = check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
+            status = fopt_i_cuda_check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
     }
     return status;
 }
@@ -510,7 +387,7 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
                           fopt_i_subject tensor, fopt_stream stream)
 {
     fopt_i_cuda_context context = {.handle = NULL};
-    fopt_status status = check_index(config->device.index);
+    fopt_status status = fopt_i_cuda_check_index(config->device.index);
     if (!status)
         status = check_record();
     if (!status)
@@ -528,8 +405,8 @@ static fopt_status update(const fopt_config *config, const fopt_i_group *group, 
 const fopt_i_backend fopt_i_cuda_backend = {
     .private_bytes = sizeof(cuda_private),
     .table_bytes = table_bytes,
-    .device_count = device_count,
-    .device_query = device_query,
+    .device_count = fopt_i_cuda_device_count,
+    .device_query = fopt_i_cuda_device_query,
     .complete_config = complete_config,
     .open = open_device,
     .fill = fill,

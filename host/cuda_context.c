@@ -12,7 +12,7 @@ fopt_status fopt_i_cuda_check(cudaError_t error, const char *what)
 
 /* ---- the driver ---------------------------------------------------------------------------------------------- */
 
-/* What is needed to find a context, besides what the context keeps. */
+/* The driver's functions that find a context. Those for its later use are in the context itself. */
 typedef struct driver {
     PFN_cuDeviceGet_v2000 get_device;
     PFN_cuCtxGetCurrent_v4000 get_current;
@@ -68,8 +68,8 @@ static fopt_status check_driver(CUresult result, const char *what)
 
 /* ---- finding a context --------------------------------------------------------------------------------------- */
 
-/* A primary context that nobody uses yet would end when it is given back, and work in it: it is kept as long as the
- * process lives, as the runtime keeps those that it makes. */
+/* Retains the device's primary context. One that nobody uses yet would end, and work in it too, when it is given back:
+ * it is kept as long as the process lives, as the runtime keeps those that it makes. */
 static fopt_status retain_primary(const driver *d, fopt_i_cuda_context *context)
 {
     unsigned flags = 0;
@@ -81,7 +81,7 @@ static fopt_status retain_primary(const driver *d, fopt_i_cuda_context *context)
     return status;
 }
 
-/* Whether the thread's device, for which it may have no context yet, is this one. */
+/* Tells whether the thread's device, for which it may have no context yet, is this one. */
 static fopt_status is_current(int device, bool *current)
 {
     int index = -1;
@@ -90,7 +90,8 @@ static fopt_status is_current(int device, bool *current)
     return status;
 }
 
-/* The thread's own context; if it is the device's primary one, that is retained, since others may give it back. */
+/* Takes the thread's own context. If it is the device's primary one, that is retained, since others may give it
+ * back. */
 static fopt_status take_current(const driver *d, fopt_i_cuda_context *context)
 {
     unsigned flags = 0;

@@ -36,14 +36,13 @@ void fopt_i_cuda_drop_context(const fopt_i_cuda_context *context);
 /* Makes a context current. */
 fopt_status fopt_i_cuda_push_context(const fopt_i_cuda_context *context);
 
-/* The same without a message; returns whether it is current. */
+/* Makes a context current without a message on failure. Returns whether it is current. */
 bool fopt_i_cuda_try_push_context(const fopt_i_cuda_context *context);
 
-/* Makes current again what was so before. That cannot fail after a push, and if it did, the work would still be done.
- */
+/* Makes current again what was so before. That cannot fail after a push; if it did, the work would still be done. */
 void fopt_i_cuda_pop_context(const fopt_i_cuda_context *context);
 
-/* An error of CUDA's that this call caused is returned by it, and taken off CUDA's record. */
+/* Reports an error of CUDA's that this call has caused, and takes it off CUDA's record. */
 fopt_status fopt_i_cuda_check(cudaError_t error, const char *what);
 
 #endif

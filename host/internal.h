@@ -1,4 +1,4 @@
-/* What the files of host/ share. Nothing here is public; names that cross files begin with fopt_i_. */
+/* Declarations that the files of host/ share. Nothing here is public; names that cross files begin with fopt_i_. */
 #ifndef FOPT_I_INTERNAL_H
 #define FOPT_I_INTERNAL_H
 
@@ -17,7 +17,7 @@ typedef struct fopt_i_backend fopt_i_backend;
 #define FOPT_I_PRINTF(text, first)
 #endif
 
-/* Every public call that can fail begins with fopt_i_begin(__func__), so that the messages say which it was. */
+/* Begins a public call: each that can fail calls fopt_i_begin(__func__) first, so that messages say which it was. */
 void fopt_i_begin(const char *call);
 
 /* Returns the name of the public call that this thread is in. */
@@ -46,9 +46,11 @@ typedef struct fopt_i_format {
     bool stores_params, stores_moments; /* the former: gradients too */
 } fopt_i_format;
 
-const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);         /* NULL: not of the enum */
-const fopt_i_format *fopt_i_find_format(fopt_format format); /* NULL: not of the enum */
-/* Index into FOPT_I_LOOPS; FOPT_I_LOOP_COUNT if there is no such loop. */
+/* Find the entry for a value; NULL if it is not of the enum. */
+const fopt_i_rule *fopt_i_find_rule(fopt_rule rule);
+const fopt_i_format *fopt_i_find_format(fopt_format format);
+
+/* Returns an index into FOPT_I_LOOPS; FOPT_I_LOOP_COUNT if there is no such loop. */
 unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized);
 
 /* ---- validate.c: reading what the caller describes ---------------------------------------------------------- */
@@ -56,7 +58,7 @@ unsigned fopt_i_find_loop(fopt_rule rule, unsigned kinds, bool quantized);
 /* Index of an unnumbered group or tensor: fopt_update() has just one. */
 #define FOPT_I_NO_INDEX SIZE_MAX
 
-/* What a message is about. Its text is made when something is wrong, and not before. */
+/* The subject of a message. Its text is made when something is wrong, and not before. */
 typedef struct fopt_i_subject {
     const char *what; /* "tensor" */
     size_t index;     /* FOPT_I_NO_INDEX: none */
@@ -72,20 +74,23 @@ fopt_i_label fopt_i_label_of(fopt_i_subject subject);
 
 fopt_i_subject fopt_i_tensor(size_t index, const char *name);
 
-/* Complete: what was left to a default is set. */
+/* Read and check what the caller describes. The configuration comes out complete, with defaults where it had none. */
 fopt_status fopt_i_read_config(const fopt_config *from, fopt_config *config, const fopt_i_backend **backend);
 fopt_status fopt_i_read_group(const fopt_group *from, size_t index, fopt_i_group *group);
 fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t group_count, fopt_tensor *tensor);
+
 fopt_status fopt_i_check_lr(size_t group, double lr);
-/* A tensor's param and grad: there, aligned, and in the address space. */
+
+/* Checks that a tensor's param is there, and that param and grad are aligned and lie in the address space. */
 fopt_status fopt_i_check_pointers(const fopt_tensor *tensor, size_t index);
-/* `field` of `subject` must be aligned to its elements, and lie in the address space. */
+
+/* Checks that `field` of `subject` is aligned to its elements, and lies in the address space. */
 fopt_status fopt_i_check_pointer(const void *pointer, const char *field, size_t count, fopt_format format,
                                  fopt_i_subject subject);
 fopt_status fopt_i_check_grad(const void *grad, size_t count, fopt_format format, fopt_i_subject tensor);
 
-/* Bytes that a struct must have at least. What a caller's struct has less than ours, it was compiled before it was added:
- * it is zero. These sizes never change. */
+/* Bytes that a struct of the caller's must have at least. One that is shorter than ours was compiled before the rest
+ * was added, and the rest is zero. These sizes never change. */
 enum {
     FOPT_I_LEAST_DEVICE_INFO = offsetof(fopt_device_info, memory_bytes),
     FOPT_I_LEAST_GROUP = offsetof(fopt_group, state_format),
@@ -96,15 +101,17 @@ enum {
     FOPT_I_LEAST_ARRAY = offsetof(fopt_array, absmax),
 };
 
-/* Element `index` of an array of sized structs: all have the size of the first. */
+/* Checks an array of sized structs: all must have the size of the first. */
 fopt_status fopt_i_check_array(const void *array, size_t count, size_t least, const char *array_name,
                                const char *count_name);
+
+/* Returns element `index` of such an array. */
 const void *fopt_i_at(const void *array, size_t index);
 
 /* Copies a struct of the caller's to one of `known` bytes, or says what is wrong with its `size`. */
 fopt_status fopt_i_read_struct(void *to, const void *from, size_t least, size_t known, fopt_i_subject subject);
 
-/* Reads the options of a step or an update; NULL are the defaults. */
+/* Reads the options of a step or an update; NULL stands for the defaults. */
 fopt_status fopt_i_read_options(const fopt_step_options *from, fopt_step_options *options);
 
 /* Checks the `size` that the caller gave a struct to be filled, and fills what it has room for. */
@@ -114,17 +121,18 @@ fopt_status fopt_i_write_struct(void *to, const void *from, size_t least, size_t
 
 /* The bytes of an array, or the elements of a shard. `owner` is the tensor's index. */
 typedef struct fopt_i_interval {
-    uint64_t space; /* those of different spaces do not overlap: memory is one, and so is each whole tensor */
+    uint64_t space; /* intervals of different spaces never overlap: memory is one, and so is each whole tensor */
     uint64_t begin, end;
     size_t owner;
 } fopt_i_interval;
 
+/* Returns the interval of an array. */
 fopt_i_interval fopt_i_interval_of(const void *pointer, size_t bytes, size_t owner);
 
 /* Sorts, and returns the first of two neighbours that overlap, or NULL. Allocates nothing. */
 const fopt_i_interval *fopt_i_sort_intervals(fopt_i_interval *intervals, size_t count);
 
-/* One of the sorted, disjoint intervals that overlaps the given one, or NULL. */
+/* Finds one of the sorted, disjoint intervals that overlaps the given one; NULL if none does. */
 const fopt_i_interval *fopt_i_find_overlap(const fopt_i_interval *sorted, size_t count, fopt_i_interval interval);
 
 /* ---- optimizer.c --------------------------------------------------------------------------------------------- */
@@ -145,34 +153,34 @@ struct fopt_optimizer {
     bool broken;
 };
 
-/* Memory of the host by the library itself. */
+/* The library's own allocator of host memory. */
 extern const fopt_allocator fopt_i_host_allocator;
 
 /* ---- backends ------------------------------------------------------------------------------------------------ */
 
-/* What a kind of device must be able to do. Arguments are valid by then, and the optimizer is not broken. The calls
- * from `step` to `set_step` come between enter() and leave(). */
+/* The operations of a kind of device. Arguments are valid by then, and the optimizer is not broken. The calls from
+ * `step` to `set_step` come between enter() and leave(). */
 struct fopt_i_backend {
     size_t private_bytes;
-    /* Bytes of the tables that it keeps on the device. */
+    /* Returns the bytes of the tables that it keeps on the device. */
     size_t (*table_bytes)(size_t group_count, size_t tensor_count, uint64_t tile_count);
     fopt_status (*device_count)(int *count);
     fopt_status (*device_query)(int index, fopt_device_info *info); /* info is zeroed */
     /* Completes the configuration with this machine's defaults, or says why it cannot be had here. */
     fopt_status (*complete_config)(fopt_config *config);
-    /* Creation: open() finds the device, with records and groups filled in, sees that it can use the tensors' memory,
-     * orders their tiles, and makes it current. Memory is then allocated, as large as was planned, and fill() makes of
-     * it a state of zeros and whatever else lies there; when it fails nothing writes there any more. shut() makes the
-     * caller's device current again. */
+    /* Creation. open() gets records and groups filled in: it finds the device, checks that it can use the tensors'
+     * memory, orders their tiles, and makes the device current. Memory is then allocated, as large as was planned, and
+     * fill() makes of it a state of zeros and whatever else lies there; when it fails nothing writes there any more.
+     * shut() makes the caller's device current again. */
     fopt_status (*open)(fopt_optimizer *optimizer);
     fopt_status (*fill)(fopt_optimizer *optimizer);
     void (*shut)(fopt_optimizer *optimizer);
-    /* The end: reopen() makes the device current once more, wait() waits for it, and tells whether it is done with the
-     * memory, which is then released before shut(). close() ends what open() began, also if that failed. */
+    /* The end. reopen() makes the device current once more. wait() waits for it, and tells whether it is done with the
+     * memory, which is then released before shut(). close() ends what open() began, even if that failed. */
     void (*reopen)(fopt_optimizer *optimizer);
     bool (*wait)(const fopt_optimizer *optimizer);
     void (*close)(fopt_optimizer *optimizer);
-    /* Makes the optimizer's device current for a call, and the caller's again. */
+    /* Make the optimizer's device current for a call, and the caller's again. */
     fopt_status (*enter)(const fopt_optimizer *optimizer);
     void (*leave)(const fopt_optimizer *optimizer);
     fopt_status (*step)(fopt_optimizer *optimizer, fopt_stream stream);
@@ -182,8 +190,8 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
-    /* The next step of one tensor, which messages name. Checks that the device is there and can
-     * use the memory. */
+    /* Makes the next step of one tensor, which messages name. Checks that the device is there and can use the
+     * memory. */
     fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,
                           fopt_i_subject tensor, fopt_stream stream);
 };
@@ -193,7 +201,7 @@ extern const fopt_i_backend fopt_i_cpu_backend;
 extern const fopt_i_backend fopt_i_cuda_backend;
 #endif
 
-/* backends.c: the backend of a kind, NULL if there is none in this build, and the failure that says so. */
+/* backends.c: find the backend of a kind, NULL if this build has none, and fail for want of it. */
 const fopt_i_backend *fopt_i_find_backend(fopt_device_kind kind);
 fopt_status fopt_i_fail_without_backend(fopt_device_kind kind);
 

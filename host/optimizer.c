@@ -23,8 +23,8 @@ static fopt_optimizer *lay_out(void *block, size_t bytes, const fopt_i_plan *pla
     return o;
 }
 
-/* Copies what describes tensor `index`: all but where its state lies and its place in the walk. `name` is where its name
- * goes; returns where the next one's does. */
+/* Copies what describes tensor `index`: all but where its state lies and its place in the walk. `name` is where its
+ * name goes; returns where the next one's does. */
 static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, char *name)
 {
     o->records[index] = (fopt_i_record){
@@ -69,7 +69,7 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
 
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
 
-/* A gradient may lie anywhere but in what a step writes: parameters and, once it is there, the state. */
+/* Checks that a gradient lies in nothing that a step writes: parameters and, once it is there, the state. */
 static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, const void *grad)
 {
     const fopt_i_record *r = &o->records[index];
@@ -116,7 +116,7 @@ static fopt_status check_overlaps(fopt_optimizer *o)
 
 /* ---- create, destroy ----------------------------------------------------------------------------------------- */
 
-/* NULL after a failure, and if no bytes are wanted. */
+/* Allocates memory. Returns NULL after a failure, and if no bytes are wanted. */
 static void *allocate(const fopt_allocator *allocator, const char *name, size_t bytes, fopt_status *status)
 {
     *status = FOPT_OK;
@@ -135,7 +135,7 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
     return block;
 }
 
-/* Shards of one tensor may be in one optimizer, but no element twice: it would get the same random bits as another. The
+/* Checks that no element is there twice, since both would get the same random bits; shards of one tensor may be. The
  * intervals of parameters, which are not there yet, lend their place. */
 static fopt_status check_identities(fopt_optimizer *o)
 {
@@ -155,7 +155,7 @@ static fopt_status check_identities(fopt_optimizer *o)
                        fopt_i_label_of(fopt_i_tensor(one, o->names[one])).text);
 }
 
-/* An allocator's memory may be in use. */
+/* Checks that the state lies in nothing of the caller's: an allocator's memory may be in use. */
 static fopt_status check_state_overlap(const fopt_optimizer *o)
 {
     const fopt_i_interval state = fopt_i_interval_of(o->state, o->device_bytes, 0);
@@ -246,7 +246,8 @@ fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, siz
     return status;
 }
 
-/* Steps may still use the state where nothing can be waited for: it is then never released, nor is what open() began. */
+/* Releases everything, unless the device cannot be waited for: steps may then still use the state, which is never
+ * released, nor is what open() began. */
 void fopt_destroy(fopt_optimizer *optimizer)
 {
     fopt_i_begin(__func__);
@@ -274,7 +275,7 @@ static fopt_status check_optimizer(const fopt_optimizer *o)
     return FOPT_OK;
 }
 
-/* Every call that reaches the device stands between these two; leave() returns the call's status. */
+/* Makes the device current, until leave(), for every call that reaches it; leave() returns the call's status. */
 static fopt_status enter(const fopt_optimizer *o)
 {
     return o->backend->enter(o);
@@ -392,7 +393,7 @@ fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_stat
         return status;
     const fopt_i_record *r = &optimizer->records[tensor];
     const fopt_i_group *group = &optimizer->groups[r->group];
-    if (kind >= FOPT_I_STATE_KINDS) { /* which there may be one day */
+    if (kind >= FOPT_I_STATE_KINDS) { /* reserved: no rule keeps it */
         const fopt_array none = {.size = sizeof none};
         return fopt_i_write_struct(view, &none, FOPT_I_LEAST_ARRAY, sizeof none, "view");
     }

@@ -6,7 +6,7 @@ fopt_i_interval fopt_i_interval_of(const void *pointer, size_t bytes, size_t own
     return (fopt_i_interval){0, (uintptr_t)pointer, (uintptr_t)pointer + bytes, owner};
 }
 
-/* By owner where all else is equal, so that messages do not depend on the sort. */
+/* Compares intervals; by owner where all else is equal, so that messages do not depend on the sort. */
 static bool is_before(const fopt_i_interval *x, const fopt_i_interval *y)
 {
     if (x->space != y->space)
@@ -35,7 +35,7 @@ static void sink(fopt_i_interval *heap, size_t count, size_t at)
     }
 }
 
-/* A heap sort: the C library's qsort() may allocate. */
+/* Sorts by a heap, since the C library's qsort() may allocate. */
 static void sort(fopt_i_interval *intervals, size_t count)
 {
     for (size_t i = count / 2; i-- > 0;)

@@ -1,3 +1,4 @@
+/* Planning: how many bytes the descriptions of an optimizer will take, and fopt_query_sizes(), which tells. */
 #include "plan.h"
 #include <string.h>
 
@@ -56,7 +57,7 @@ fopt_sizes fopt_i_planned_sizes(const fopt_i_plan *plan)
     return sizes;
 }
 
-/* There is no memory to keep groups in, so that a tensor's is read again. */
+/* Plans all tensors. There is no memory to keep groups in, so that each tensor's is read again. */
 static fopt_status plan_all(fopt_i_plan *plan, const fopt_group *groups, const fopt_tensor *tensors)
 {
     fopt_i_group group;

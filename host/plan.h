@@ -1,4 +1,4 @@
-/* From descriptions to tiles and bytes, before anything is allocated. */
+/* The plan of an optimizer: tiles and bytes by its descriptions, before anything is allocated. */
 #ifndef FOPT_I_PLAN_H
 #define FOPT_I_PLAN_H
 
@@ -20,10 +20,10 @@ fopt_status fopt_i_begin_plan(const fopt_config *config, const fopt_group *group
 /* Adds a tensor of a group. */
 fopt_status fopt_i_plan_tensor(fopt_i_plan *plan, const fopt_i_group *group, size_t index, const fopt_tensor *tensor);
 
-/* Bytes of the optimizer and its tables on the host, when the names are known. */
+/* Returns the bytes of the optimizer and its tables on the host, which fopt_i_begin_plan() suffices for. */
 size_t fopt_i_host_bytes(const fopt_i_plan *plan);
 
-/* All bytes, when all tensors are planned. */
+/* Returns all sizes, when all tensors are planned. */
 fopt_sizes fopt_i_planned_sizes(const fopt_i_plan *plan);
 
 #endif

@@ -5,7 +5,8 @@
 
 #if __has_include(<nvtx3/nvToolsExt.h>)
 
-/* Everything static: NVTX's functions and table are weak symbols otherwise, which would leave the static library. */
+/* Makes everything static: NVTX's functions and table are weak symbols otherwise, which the static library would
+ * export. */
 #define NVTX_SUPPORT_STATIC_INJECTION_LIBRARY 0
 #include <nvtx3/nvtxDetail/nvtxLinkOnce.h>
 #undef NVTX_LINKONCE_DEFINE_GLOBAL

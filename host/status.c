@@ -15,7 +15,7 @@ void fopt_i_begin(const char *call)
     last_error.call = call;
 }
 
-/* Bytes of the character of valid UTF-8 that begins here, or 0; *code is its number. */
+/* Returns the bytes of the character of valid UTF-8 that begins here, or 0; *code is its number. */
 static size_t read_character(const unsigned char *at, uint32_t *code)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* by length: what is less has a shorter form */
@@ -34,7 +34,8 @@ static size_t read_character(const unsigned char *at, uint32_t *code)
     return length > 0 && *code >= least[length] && *code <= 0x10ffff && *code >> 11 != 0xd800 >> 11 ? length : 0;
 }
 
-/* Neither a control character nor one that separates lines or sets the direction of text. */
+/* Tells whether a character is neither a control character nor one that separates lines or sets the direction of
+ * text. */
 static bool is_printable(uint32_t code)
 {
     return code >= 0x20 && !(code >= 0x7f && code < 0xa0) && !(code >= 0x2028 && code <= 0x202e) &&

@@ -68,7 +68,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
     return status;
 }
 
-/* Room for kinds that there are not yet. */
+/* Refuses an array of a kind that there is not yet. */
 static fopt_status check_reserved(const void *from, unsigned kind)
 {
     static const char *const parts[] = {"[4]", "[5]", "[6]", "[7]"};

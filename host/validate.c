@@ -8,7 +8,7 @@
 
 /* ---- sized structs ------------------------------------------------------------------------------------------- */
 
-/* No struct of ours will grow to this: a larger size was never set. */
+/* Bytes that no struct of ours will grow to: a larger size was never set. */
 #define LARGEST_STRUCT 4096
 
 static size_t size_of(const void *sized)
@@ -27,9 +27,9 @@ static fopt_status check_size(const void *sized, size_t least, fopt_i_subject su
     return FOPT_OK;
 }
 
-/* A struct of a caller that was compiled against an earlier header is shorter: what it has not is zero. One compiled
- * against a later header may be longer: what lies beyond the end of ours must be zero, since we do not know what it asks
- * for. */
+/* Reads a caller's struct. One that was compiled against an earlier header is shorter: what it lacks is zero. One
+ * compiled against a later header may be longer: what lies beyond the end of ours must be zero, since we do not know
+ * what it asks for. */
 fopt_status fopt_i_read_struct(void *to, const void *from, size_t least, size_t known, fopt_i_subject subject)
 {
     fopt_status status = check_size(from, least, subject);
@@ -170,6 +170,13 @@ static fopt_i_subject group_subject(size_t index)
     return (fopt_i_subject){"group", index, NULL, NULL};
 }
 
+static double value_of(const fopt_group *group, const struct hyperparameter *h)
+{
+    double value;
+    memcpy(&value, (const char *)group + h->offset, sizeof value);
+    return value;
+}
+
 static fopt_status check_range(const struct hyperparameter *h, double value, fopt_i_subject group)
 {
     if (value >= 0 && (h->open ? value < h->limit : value <= h->limit)) /* false for NaN */
@@ -182,8 +189,7 @@ static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_r
 {
     for (size_t i = 0; i < LENGTH(hyperparameters); i++) {
         const struct hyperparameter *h = &hyperparameters[i];
-        double value;
-        memcpy(&value, (const char *)group + h->offset, sizeof value);
+        const double value = value_of(group, h);
         bool used = h->set == 0 || (rule->hyperparameters & h->set) != 0;
         if (!used && value != 0)
             return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is %.9g, but %s has none: must be 0",
@@ -193,6 +199,17 @@ static fopt_status check_hyperparameters(const fopt_group *group, const fopt_i_r
             return status;
     }
     return FOPT_OK;
+}
+
+/* Writes the hyperparameters that not every rule has, as ", momentum 0.9, dampening 0.5". */
+static void describe_own(const fopt_group *group, const fopt_i_rule *rule, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < LENGTH(hyperparameters); i++)
+        if (rule->hyperparameters & hyperparameters[i].set)
+            used += (size_t)snprintf(text + used, size - used, ", %s %.9g", hyperparameters[i].name,
+                                     value_of(group, &hyperparameters[i]));
 }
 
 static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
@@ -206,16 +223,15 @@ static fopt_status check_flags(const fopt_group *group, const fopt_i_rule *rule,
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: flags is 0x%x, of which 0x%x is unknown",
                            fopt_i_label_of(subject).text, group->flags, refused);
     const char *problem = rule->check(group);
-    if (problem && rule->hyperparameters & FOPT_I_DAMPENING)
-        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x, momentum %.9g, dampening %.9g)",
-                           fopt_i_label_of(subject).text, problem, group->flags, group->momentum, group->dampening);
-    if (problem)
-        return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x)", fopt_i_label_of(subject).text, problem,
-                           group->flags);
-    return FOPT_OK;
+    if (!problem)
+        return FOPT_OK;
+    char values[160];
+    describe_own(group, rule, values, sizeof values);
+    return fopt_i_fail(FOPT_ERR_UNSUPPORTED, "%s: %s (flags is 0x%x%s)", fopt_i_label_of(subject).text, problem,
+                       group->flags, values);
 }
 
-/* Finds the group's loop too. */
+/* Checks the formats of a group's moments, and finds its loop. */
 static fopt_status check_state_formats(fopt_i_group *group, const fopt_i_rule *rule, fopt_i_subject subject)
 {
     const char *quantized = NULL, *in = NULL; /* names of a moment that is, and of its format */
@@ -354,7 +370,7 @@ fopt_status fopt_i_read_tensor(const fopt_tensor *from, size_t index, size_t gro
     if (status)
         return status;
     const fopt_i_subject subject = fopt_i_tensor(index, tensor->name);
-    if (index != FOPT_I_NO_INDEX && tensor->group >= group_count) /* alone it has none */
+    if (index != FOPT_I_NO_INDEX && tensor->group >= group_count) /* alone it is in no group */
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: group is %zu, but group_count is %zu", fopt_i_label_of(subject).text,
                            tensor->group, group_count);
     if (!status)

@@ -24,25 +24,19 @@
  *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
  *
- *  A gradient of at most FLT_MAX / 2 in magnitude leaves every moving average finite (a sum like momentum's buffer may
- *  overflow). A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch,
+ *  A finite gradient leaves every moving average finite (a sum like momentum's buffer may overflow), and the step of a
+ *  rule that divides by the root of an average of squares within the bound of exact arithmetic. A NaN or infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch,
  *  unless a moment is FOPT_Q8; other elements are untouched.
- *  Moments below FLT_MIN are zero, so that an eps below 1e-16 no longer bounds the step where gradients are below
- *  1e-17. FOPT_CENTERED subtracts two squares that cancel: where a gradient stays nearly the same, or was above 1e19
- *  once, its steps are as large as lr * g / eps.
  *
  * Streams (CUDA)
- *  - fopt_step(), fopt_set_group(), fopt_set_lr(), fopt_set_grads(), fopt_zero_grads(), fopt_set_step() and
- *    fopt_update() only enqueue on the given stream, take their values at the call, and may be captured into a graph:
- *    a replay repeats them with the values of the capture, and counts its steps. Parameters, gradients and state must
- *    stay valid until the stream has done the work. fopt_create(), fopt_destroy() and fopt_get_step() wait.
+ *  - A call that is given a stream, except fopt_get_step(), only enqueues on it, takes its values at the call, and may
+ *    be captured into a graph: a replay repeats it with the values of the capture, and counts its steps. Parameters,
+ *    gradients and state must stay valid until the stream has done the work.
  *  - A stream that is NULL is the legacy default stream, with whatever default stream a program is compiled.
  *  - The caller's current device and context are the same after every call, and no context is made on another device
- *    than the optimizer's, which is current when the device allocator is called. (Where a thread has no context yet,
- *    its device's primary one may be current afterwards, as after any call of CUDA's runtime.)
+ *    than the optimizer's. (Where a thread has no context yet, its device's primary one may be current afterwards, as
+ *    after any call of CUDA's runtime.)
  *  - Memory must be the device's own, managed, or the host's where the device sees it at the same address.
- *    fopt_create() and fopt_update() check the first and the last byte of every array, fopt_set_grads() checks none.
- *  - The first fopt_update() of a kind loads its kernel: make one before a capture.
  *  - A CUDA error that a call causes is returned by it and consumed; one that was there before is reported and left.
  *
  * Not supported, and refused with FOPT_ERR_UNSUPPORTED
@@ -82,9 +76,9 @@ extern "C" {
 
 /* ---- version ------------------------------------------------------------------------------------------------- */
 
-#define FOPT_VERSION_MAJOR 0 /* the ABI's */
-#define FOPT_VERSION_MINOR 1 /* additions */
-#define FOPT_VERSION_PATCH 0 /* corrections */
+#define FOPT_VERSION_MAJOR 0 /* goes up when programs must be compiled again */
+#define FOPT_VERSION_MINOR 1 /* goes up with additions */
+#define FOPT_VERSION_PATCH 0 /* goes up with corrections */
 /* The version of this header as one number, 10203 for 1.2.3. */
 #define FOPT_VERSION (FOPT_VERSION_MAJOR * 10000 + FOPT_VERSION_MINOR * 100 + FOPT_VERSION_PATCH)
 
@@ -93,7 +87,7 @@ FOPT_API const char *fopt_version_string(void); /* "0.1.0" */
 
 /* ---- status -------------------------------------------------------------------------------------------------- */
 
-/* What every call that can fail returns. */
+/* The outcome of a call; every one that can fail returns it. */
 typedef enum fopt_status {
     FOPT_OK = 0,
     FOPT_ERR_ARGUMENT = 1,    /* an argument is NULL, out of range, misaligned, or contradicts another */
@@ -103,11 +97,11 @@ typedef enum fopt_status {
     FOPT_ERR_BROKEN = 5       /* an earlier step of this optimizer failed half-way; only fopt_destroy() is left */
 } fopt_status;
 
-/* A status in two or three words. */
+/* Returns a status in two or three words. */
 FOPT_API const char *fopt_status_string(fopt_status status);
 
-/* The text of this thread's most recent failure, "" before the first. It stays valid until this thread's next failing
- * call. A call that succeeds leaves it alone. */
+/* Returns the text of this thread's most recent failure, "" before the first. It stays valid until this thread's next
+ * failing call. A call that succeeds leaves it alone. */
 FOPT_API const char *fopt_last_error(void);
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
@@ -131,7 +125,7 @@ typedef enum fopt_isa {
     FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
 } fopt_isa;
 
-/* What fopt_device_query() tells; what belongs to the other kind of device is 0. */
+/* A device, as fopt_device_query() describes it; what belongs to the other kind of device is 0. */
 typedef struct fopt_device_info {
     size_t size;
     char name[128]; /* as its maker calls it */
@@ -145,7 +139,7 @@ typedef struct fopt_device_info {
     size_t memory_bytes;              /* in all, free or not */
 } fopt_device_info;
 
-/* How many devices of a kind can be used now. FOPT_OK with *count == 0 when there is none. */
+/* Counts the devices of a kind that can be used now. FOPT_OK with *count == 0 when there is none. */
 FOPT_API fopt_status fopt_device_count(fopt_device_kind kind, int *count);
 
 /* Describes one device. `info->size` must be set. */
@@ -171,6 +165,8 @@ typedef struct CUstream_st *fopt_stream;
  *               FOPT_CENTERED:  a = alpha * a + (1 - alpha) * g;  s' = max(s - a^2, 0), else s' = s
  *               d = g / (sqrt(s') + eps), or g / sqrt(s' + eps) with FOPT_EPS_INSIDE_SQRT
  *               u = lr * d. If momentum > 0:  b = momentum * b + d;  u = lr * b
+ *               With FOPT_CENTERED two squares are subtracted that cancel: where a gradient stays nearly the same, or
+ *               was above 1e19 once, steps are as large as lr * g / eps.
  * FOPT_ADAM     m = beta1 * m + (1 - beta1) * g                                 (Kingma and Ba, 2015)
  *               v = beta2 * v + (1 - beta2) * g^2
  *               FOPT_AMSGRAD:  x = max(x, v), used in place of v below           (Reddi et al., 2018)
@@ -179,8 +175,8 @@ typedef struct CUstream_st *fopt_stream;
  * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
  *
  * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
- * A second moment (s, v, x) that would overflow stays at the largest finite value of its format; a moment whose
- * magnitude is below FLT_MIN is stored as zero.
+ * Where g is squared, a finite g counts as no more than 1.8e19 in magnitude, the largest float whose square is finite;
+ * in FOPT_EMA_MOMENTUM's average, as no more than 2^126. A moment whose magnitude is below FLT_MIN is stored as zero.
  */
 typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADAMW = 3 } fopt_rule;
 
@@ -198,10 +194,9 @@ typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADA
 /* How an array is stored. */
 typedef enum fopt_format {
     FOPT_F32 = 0,
-    FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even; so are moments, except that the second
-                      moments s and v are rounded stochastically (see fopt_config.seed): with nearest rounding they
-                      freeze, since one step changes them by less than half a unit in the last place. For the same
-                      reason a beta1, momentum or alpha (FOPT_CENTERED) above 0.998 asks for f32 there */
+    FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even, moments stochastically (see
+                      fopt_config.seed), since where one step changes an average by less than half a unit in the last
+                      place the nearest is the old one for ever; AMSGrad's x, which adds nothing up, to the nearest */
     FOPT_F16 = 2,  /* parameters and gradients only */
     FOPT_Q8 = 3    /* moments only: 8-bit blockwise quantization, see below */
 } fopt_format;
@@ -216,9 +211,8 @@ typedef enum fopt_format {
  *  - The parameter is updated from the new moments before they are quantized.
  *  - Each is stored as the map's value nearest to it times 1 / absmax, a tie as the even code; but a positive moment of
  *    those without sign never as zero, since beside a first moment that is not zero it would divide by eps.
- *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
- *    second moment overflows, so that it does not spoil its tile: its parameter, and its moments up to being quantized
- *    again.
+ *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, so that
+ *    it does not spoil its tile: its parameter, and its moments up to being quantized again.
  *  - A map's value times a small absmax may be subnormal.
  *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
  *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x
@@ -238,7 +232,7 @@ typedef enum fopt_state_kind {
 } fopt_state_kind;
 #define FOPT_STATE_KINDS 8 /* how many there can ever be: the rest is reserved */
 
-/* Short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
+/* Return short lower-case names ("adamw", "bf16", "exp_avg_sq", "avx2"); NULL for a value that is not of the enum. */
 FOPT_API const char *fopt_rule_name(fopt_rule rule);
 FOPT_API const char *fopt_format_name(fopt_format format);
 FOPT_API const char *fopt_state_kind_name(fopt_rule rule, fopt_state_kind kind);
@@ -251,7 +245,8 @@ FOPT_API const char *fopt_isa_name(fopt_isa isa);
  * what differs. A hyperparameter or flag that the rule does not use must stay zero.
  *
  * Ranges: lr, eps, weight_decay in [0, 1e9]; beta1, beta2, alpha, momentum in [0, 1); dampening in [0, 1].
- * With eps 0 an element whose moments are zero becomes NaN (0 / 0), as in PyTorch.
+ * With eps 0 an element whose moments are zero becomes NaN (0 / 0), as in PyTorch. Since moments below FLT_MIN are
+ * zero, an eps below 1e-16 no longer bounds the step where gradients are below 1e-17.
  */
 typedef struct fopt_group {
     size_t size;
@@ -296,12 +291,13 @@ typedef struct fopt_tensor {
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
 } fopt_tensor;
 
-/* Where and with what the library allocates. `allocate` returns at least `bytes` bytes aligned to `alignment` (a power
- * of two), or NULL; `release` gets back what `allocate` returned, with the same `bytes`. Both are called only from
- * inside fopt_create(), fopt_destroy(), with a stream of NULL. Both NULL: the library's own. */
+/* An allocator of the caller's. `allocate` returns at least `bytes` bytes aligned to `alignment` (a power of two), or
+ * NULL; `release` gets back what `allocate` returned, with the same `bytes`. Both are called only inside fopt_create()
+ * and fopt_destroy(), with a stream of NULL; on CUDA the optimizer's device is current then. Both NULL: the library's
+ * own. */
 typedef struct fopt_allocator {
     void *context; /* what both are given */
-    /* Bytes for the library, or NULL. */
+    /* Returns bytes for the library, or NULL. */
     void *(*allocate)(void *context, size_t bytes, size_t alignment, fopt_stream stream);
     /* Takes back what allocate() has given. */
     void (*release)(void *context, void *pointer, size_t bytes, fopt_stream stream);
@@ -309,8 +305,8 @@ typedef struct fopt_allocator {
 
 /* Calls function(argument, i) once for each i in [0, count), on any threads and in any order, and returns 0 when all
  * have returned. Anything else than 0 means that some may not have been called: the library's call then fails with
- * FOPT_ERR_DEVICE, as it does where calls were left out or made twice, and if it was fopt_step(), the optimizer is
- * broken. So it is if parallel_for leaves fopt_step() by an exception or longjmp(), or its thread is cancelled there.
+ * FOPT_ERR_DEVICE, as it does where calls were left out or made twice. If that call was fopt_step(), the optimizer is
+ * broken; so it is if parallel_for leaves fopt_step() by an exception or longjmp(), or its thread is cancelled there.
  * fopt_create(), fopt_step(), fopt_zero_grads() and fopt_update() call it where there is work for more than one thread:
  * one index covers up to 16,384 elements of a step, or a MiB of state to be zeroed. */
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
@@ -330,7 +326,7 @@ typedef struct fopt_config {
     int threads;  /* 0: as many as OpenMP gives the calling thread. When OpenMP cannot start a thread it ends the
                      process; a program that must survive that gives its own parallel_for, or 1 */
     fopt_parallel_for parallel_for; /* NULL: OpenMP, or the calling thread alone if built without it */
-    void *parallel_context;         /* its first argument */
+    void *parallel_context;         /* first argument of parallel_for */
 } fopt_config;
 
 /* ---- an optimizer -------------------------------------------------------------------------------------------- */
@@ -338,7 +334,7 @@ typedef struct fopt_config {
 /* Tensors, their state, and how to update them; made by fopt_create(). */
 typedef struct fopt_optimizer fopt_optimizer;
 
-/* What fopt_create() would ask of the allocators, in bytes. */
+/* Bytes that fopt_create() would ask of the allocators. */
 typedef struct fopt_sizes {
     size_t size;
     size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
@@ -349,9 +345,9 @@ typedef struct fopt_sizes {
     size_t device_bytes;  /* all that the device allocator gives: state, padding, and on CUDA the tables */
 } fopt_sizes;
 
-/* Says how many bytes fopt_create() would take, and validates each description as it would, but for memory: pointers
+/* Says how many bytes fopt_create() would take. Validates each description as that would, except for memory: pointers
  * are not looked at, so that bytes can be known before anything is allocated. Nor is it asked whether the device is
- * there, or elements are there twice. `sizes->size` must be set. */
+ * there, or whether elements are there twice. `sizes->size` must be set. */
 FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                       const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
 
@@ -362,9 +358,9 @@ FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_grou
  * kernels).
  *
  * CUDA: works in the calling thread's current context if that is of the given device, else in the device's primary
- * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Loads
- * all kernels that these will launch, waits for the legacy default stream, and is refused while a blocking stream is
- * captured.
+ * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Checks
+ * the first and the last byte of every parameter and gradient, loads all kernels that the calls will launch, waits for
+ * the legacy default stream, and is refused while a blocking stream is captured.
  */
 FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
                                  const fopt_tensor *tensors, size_t tensor_count, fopt_optimizer **out);
@@ -383,8 +379,8 @@ typedef struct fopt_step_options {
     size_t size;
 } fopt_step_options;
 
-/* One step of every tensor that has a gradient: its step count goes up by one, its parameter and moments are updated.
- * Gradients are only read. An empty tensor's step count stays as it is, and so does one of 2^53. */
+/* Makes one step of every tensor that has a gradient: its step count goes up by one, its parameter and moments are
+ * updated. Gradients are only read. An empty tensor's step count stays as it is, and so does one of 2^53. */
 FOPT_API fopt_status fopt_step(fopt_optimizer *optimizer, const fopt_step_options *options, fopt_stream stream);
 
 /* Replaces a group's hyperparameters and flags from the next step on. The rule, the state formats and the set of state
@@ -395,7 +391,8 @@ FOPT_API fopt_status fopt_set_group(fopt_optimizer *optimizer, size_t group, con
 /* Replaces a group's learning rate. */
 FOPT_API fopt_status fopt_set_lr(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);
 
-/* Replaces all gradient pointers: grads[i] for tensor i, NULL to skip it. Formats and counts remain. */
+/* Replaces all gradient pointers: grads[i] for tensor i, NULL to skip it. Formats and counts remain. CUDA: whether the
+ * device can use the memory is not checked. */
 FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
 
 /* Writes zeros to every gradient that is not NULL. */
@@ -411,27 +408,33 @@ typedef struct fopt_array {
     float *absmax;      /* FOPT_Q8: one for each tile, (count + 255) / 256 in all; otherwise NULL */
 } fopt_array;
 
-/* A view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and count
- * and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The view is
- * valid until fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal, and no
- * negative second moment; absmax finite and not negative. */
+/* Gives a view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and
+ * count and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The
+ * view is valid until fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal,
+ * and no negative second moment; absmax finite and not negative. */
 FOPT_API fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view);
 
-/* A tensor's step count: how many steps it has made, from 0 to 2^53. To resume, create an optimizer with the same
- * groups, seed and identities of tensors, and set state and step counts. */
+/* Reads a tensor's step count: how many steps it has made, from 0 to 2^53. CUDA: waits for the stream, and is refused
+ * while that is captured. */
 FOPT_API fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
+
+/* Sets a tensor's step count. To resume, create an optimizer with the same groups, seed and identities of tensors, and
+ * set state and step counts. */
 FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
 
 /*
- * One update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
+ * Makes one update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
  *
  * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements,
  * by fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count ==
  * tensor->count and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may
  * overlap. `states` may be NULL if the rule keeps none. `step` is the number of this update, from 1 (to 2^53); before
- * the first the arrays must be zero. Of `config`, the allocators are not called.
+ * the first the arrays must be zero. The allocators of `config` are not called.
+ *
+ * CUDA: checks the first and the last byte of every array. The first update of a kind loads its kernel: make one before
+ * a capture.
  */
 FOPT_API fopt_status fopt_update(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor,
                                  const fopt_array *states, int64_t step, const fopt_step_options *options,

@@ -8,9 +8,9 @@
 #include "rules/rules.h"
 
 typedef struct fopt_i_beginning {
-    fopt_i_inputs inputs; /* group NULL: of no step yet */
+    fopt_i_inputs inputs; /* group NULL: no step has begun */
     fopt_i_coef coef;
-    uint64_t step_keys[FOPT_I_STATE_KINDS]; /* of the random bits, of those moments that are not f32 */
+    uint64_t step_key; /* of the random bits */
 } fopt_i_beginning;
 
 /* Begins the tensor's next step, or returns false if it makes none. It is not counted yet: record->step becomes
@@ -22,12 +22,10 @@ FOPT_FN bool fopt_i_begin_step(const fopt_i_record *record, const fopt_i_group *
     if (!record->grad)
         return false;
     const fopt_i_inputs inputs = {&group->value, fopt_i_next_step(record->step), group->value.lr};
+    b->step_key = fopt_i_step_key(seed, record->id, inputs.step);
     if (b->inputs.group != inputs.group || b->inputs.step != inputs.step)
         fopt_i_coefficients(&inputs, &b->coef);
     b->inputs = inputs;
-    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
-        if (group->kinds & 1u << kind && group->value.state_format[kind] != FOPT_F32)
-            b->step_keys[kind] = fopt_i_step_key(seed, record->id, inputs.step, kind);
     return true;
 }
 

@@ -14,7 +14,7 @@
 #error "fusedopt needs IEEE arithmetic: compile it without -ffast-math and its parts, or with -fno-fast-math behind it"
 #endif
 
-/* 16: as 0, but that _Float16 is a type with operations of its own. */
+/* 16 is as 0, except that _Float16 is a type with operations of its own. */
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "fusedopt needs float and double operations in their own precision: on x86 compile with -msse2 -mfpmath=sse"
 #endif

@@ -1,11 +1,11 @@
-/* What the kernels of every backend are given: a record for each tensor, and one for each group. */
+/* The input of the kernels of every backend: a record for each tensor, and one for each group. */
 #ifndef FOPT_I_RECORD_H
 #define FOPT_I_RECORD_H
 
 #include "arithmetic.h"
 #include "fusedopt.h"
 
-/* The last step number: all up to it are exact in double. There the count stops. */
+/* Number of the last step, where the count stops: all up to it are exact in double. */
 #define FOPT_I_LAST_STEP ((int64_t)1 << 53)
 
 FOPT_FN int64_t fopt_i_next_step(int64_t step)

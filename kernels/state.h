@@ -9,10 +9,10 @@
 #define FOPT_I_ALIGNMENT 64
 
 /* Bytes before the arrays of each kind. CPUs are slow at walking arrays side by side that begin at the same place in a
- * page, as large blocks from malloc() do, parameters and gradients among them (an Adam step took up to 15 % longer), and
- * slower where they are a multiple of a large power of two apart as well (1.75 times as long, with 64M elements). So each
- * kind begins a page and a fifth further on: four fifths are not a page, and the last kind is not where the block begins.
- */
+ * page, as large blocks from malloc() do, parameters and gradients among them (an Adam step took up to 15 % longer).
+ * They are slower still where these are also a multiple of a large power of two apart (1.75 times as long, with 64M
+ * elements). So each kind begins a page and a fifth further on: four fifths are not a page, and the last kind does not
+ * begin where the block does. */
 #define FOPT_I_KIND_PADDING (4096 + 13 * FOPT_I_ALIGNMENT)
 
 static inline size_t fopt_i_padded(size_t bytes)
@@ -60,8 +60,8 @@ static inline void fopt_i_place_moment(fopt_i_state_walk *walk, const fopt_i_gro
     r->absmax[kind] = (float *)fopt_i_take_state(walk, bytes.absmax);
 }
 
-/* All arrays of one kind lie together, in the order of the tensors: a step then streams through as few places as there
- * are kinds, however many tensors there are. */
+/* Places all arrays of one kind together, in the order of the tensors: a step then streams through as few places as
+ * there are kinds, however many tensors there are. */
 static inline void fopt_i_place_state(char *state, const fopt_i_group *groups, fopt_i_record *records, size_t count)
 {
     fopt_i_state_walk walk = {state, 0, 0};

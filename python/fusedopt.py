@@ -38,7 +38,7 @@ __all__ = ["Array", "Error", "Optimizer", "RULES", "TorchOptimizer", "version"]
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
-_FORMATS = {"f32": (0, 4), "bf16": (1, 2), "f16": (2, 2), "q8": (3, 1)}  # name: value of fopt_format, bytes of an element
+_FORMATS = {"f32": (0, 4), "bf16": (1, 2), "f16": (2, 2), "q8": (3, 1)}  # name: fopt_format, bytes of an element
 _KINDS = 8  # FOPT_STATE_KINDS
 
 _RULES = {"sgd": 0, "rmsprop": 1, "adam": 2, "adamw": 3}

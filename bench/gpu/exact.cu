@@ -106,8 +106,7 @@ static __global__ void __launch_bounds__(BLOCK) check_floats(counters *all, unsi
 }
 
 /* Checks 2^33 pairs with exponents from -30 to 29; every other divisor is just below a power of two, where 1 / b is
- * hardest.
- */
+ * hardest. */
 static __global__ void __launch_bounds__(BLOCK) check_random(counters *all, unsigned k)
 {
     tally quotient, twin;
@@ -193,7 +192,7 @@ static __global__ void __launch_bounds__(BLOCK) check_pairs(counters *all)
 
 static cudaError_t run(unsigned k, counters *found)
 {
-    counters *all = nullptr;
+    counters *all = NULL;
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(MOST_BLOCKS >> k > 0 ? MOST_BLOCKS >> k : 1);
     config.blockDim = dim3(BLOCK);
@@ -218,7 +217,7 @@ static cudaError_t run(unsigned k, counters *found)
 
 int main(int argc, char **argv)
 {
-    const unsigned long k = argc > 1 ? strtoul(argv[1], nullptr, 10) : 0;
+    const unsigned long k = argc > 1 ? strtoul(argv[1], NULL, 10) : 0;
     if (argc > 2 || k > 20) {
         fprintf(stderr, "usage: fusedopt_exact [K]      does 1 / 2^K of the work; K is at most 20\n");
         return 2;

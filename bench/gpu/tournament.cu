@@ -77,8 +77,7 @@ static void now(int who)
     watched->turn = watched->turn + 1;
 }
 
-/* An error that no kernel is to blame for ends the process; one that a kernel is to blame for does too, and the next
- * process goes without it. */
+/* Ends the process after an error, be a kernel to blame or not; if one is, the next process goes without it. */
 #define CHECK(call) check((call), #call)
 static void check(cudaError_t error, const char *call)
 {
@@ -105,7 +104,7 @@ struct arena {
 
     template <class T> T *allocate(uint64_t bytes)
     {
-        void *memory = nullptr;
+        void *memory = NULL;
         CHECK(cudaMalloc(&memory, bytes));
         CHECK(cudaMemset(memory, 0, bytes));
         allocations.push_back(memory);
@@ -130,7 +129,7 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
-        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * FOPT_I_STATE_KINDS * sizeof(uint64_t));
+        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * sizeof(uint64_t));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
     }
     ~arena()
@@ -160,7 +159,7 @@ static fopt_i_record record_of(const arena &a, const variant *v, uint64_t begin,
     fopt_i_record r = {};
     const bool misaligned = several && number % 3 == 1, no_grad = several && number % 5 == 4;
     r.param = a.array[PARAM] + 4 * begin + (misaligned ? (v->param == FOPT_F32 ? 4 : 2) : 0);
-    r.grad = no_grad ? nullptr : a.array[GRAD] + 4 * begin;
+    r.grad = no_grad ? NULL : a.array[GRAD] + 4 * begin;
     r.state[FOPT_FIRST_MOMENT] = a.array[FIRST] + 4 * begin;
     r.state[FOPT_SECOND_MOMENT] = a.array[SECOND] + 4 * begin;
     for (unsigned kind = FOPT_FIRST_MOMENT; v->state == FOPT_Q8 && kind <= FOPT_SECOND_MOMENT; kind++)
@@ -214,10 +213,9 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
 
 static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
-    std::vector<uint64_t> keys(records.size() * FOPT_I_STATE_KINDS);
+    std::vector<uint64_t> keys(records.size());
     for (size_t k = 0; k < records.size(); k++)
-        for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
-            keys[FOPT_I_STATE_KINDS * k + kind] = fopt_i_step_key(SEED, records[k].id, STEP, kind);
+        keys[k] = fopt_i_step_key(SEED, records[k].id, STEP);
     CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 
@@ -530,13 +528,13 @@ static std::vector<std::vector<entry>> entries_without(char **exceptions, int co
 int main(int argc, char **argv)
 {
     const uint64_t least = 2 * MOST_TENSORS * FOPT_I_TILE;
-    const uint64_t elements = (argc > 1 ? strtoull(argv[1], nullptr, 0) : (uint64_t)1 << 28) / 1024 * 1024;
+    const uint64_t elements = (argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)1 << 28) / 1024 * 1024;
     const int rounds = argc > 2 ? atoi(argv[2]) : 15;
     if (elements < least) {
         fprintf(stderr, "usage: fusedopt_tournament [ELEMENTS [ROUNDS [EXCEPT...]]]      at least 7,168 elements\n");
         return 2;
     }
-    void *shared = mmap(nullptr, sizeof(watch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *shared = mmap(NULL, sizeof(watch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return 2;
     watched = (watch *)shared;

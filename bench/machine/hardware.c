@@ -1,7 +1,8 @@
+/* Memory, the clock and the roofs of a device, by the operations of its kind. */
 #include "machine/hardware.h"
 #include "program/options.h"
 
-/* NULL: this build has none for such a device. */
+/* Returns the operations for a device; NULL if this build has none. */
 static const hardware_operations *operations(fopt_device device)
 {
     if (device.kind == FOPT_CPU)
@@ -69,7 +70,7 @@ int hardware_launches(fopt_device device, bool (*work)(void *context), void *con
     return operations(device)->launches(work, context);
 }
 
-/* Above the indices of the arrays that are measured against them. */
+/* Indices of the two arrays of the roofs, above those of the arrays that are measured against them. */
 enum { INDEX_A = 14, INDEX_B = 15 };
 
 bool hardware_roof_new(fopt_device device, size_t bytes, hardware_roof *roof)

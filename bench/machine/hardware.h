@@ -17,22 +17,22 @@ extern "C" {
  * it. */
 bool hardware_ready(const char *command, fopt_device device);
 
-/* What drives the device, and in what version. */
+/* Returns the name and version of what drives the device. */
 const char *hardware_driver(fopt_device device);
 
-/* Where the library's work goes; nothing else here waits for another stream. NULL on the CPU. */
+/* Returns the stream for the library's work; nothing else here waits for another. NULL on the CPU. */
 fopt_stream hardware_queue(fopt_device device);
 
-/* Zeros, `bytes` of them, or NULL. Arrays that are walked side by side must differ in `index`, 0 to 15: on the CPU they
+/* Returns `bytes` zeros, or NULL. Arrays that are walked side by side must differ in `index`, 0 to 15: on the CPU they
  * then begin apart by more than a page modulo every large power of two. Addresses alike modulo such a power fall into
  * the same few lines of a cache, and slow any loop by up to 40 %. */
 void *hardware_allocate(fopt_device device, size_t bytes, size_t index);
 void hardware_release(fopt_device device, void *memory); /* NULL is allowed */
 
-/* How much of it can be had now, about; 0 if that is not known. */
+/* Returns about how many bytes can be had now; 0 if that is not known. */
 size_t hardware_available(fopt_device device);
 
-/* Between the device's memory and the host's, after all that was enqueued. */
+/* Copy between the device's memory and the host's, after all that was enqueued. */
 bool hardware_write(fopt_device device, void *to, const void *from, size_t bytes);
 bool hardware_read(fopt_device device, void *to, const void *from, size_t bytes);
 
@@ -44,8 +44,8 @@ typedef struct hardware_timing {
 /* Calls work(context) and times it. Returns what it returned, or false if the device failed. */
 bool hardware_time(fopt_device device, bool (*work)(void *context), void *context, hardware_timing *timing);
 
-/* How many kernels work(context) launches: it is called, and nothing of what it enqueues is done. Negative if that
- * cannot be told. */
+/* Counts the kernels that work(context) launches: it is called, and nothing of what it enqueues is done. Negative if
+ * that cannot be told. */
 int hardware_launches(fopt_device device, bool (*work)(void *context), void *context);
 
 /* Two arrays in which the roofs are measured. */
@@ -55,17 +55,17 @@ typedef struct hardware_roof {
     size_t count; /* of each */
 } hardware_roof;
 
-/* Arrays of `bytes` in all. */
+/* Makes the arrays, of `bytes` in all. */
 bool hardware_roof_new(fopt_device device, size_t bytes, hardware_roof *roof);
 void hardware_roof_free(hardware_roof *roof);
 
-/* a = b, by the device's own way to copy: moves 8 bytes an element. The context is a hardware_roof. */
+/* Copies a = b by the device's own way to copy: moves 8 bytes an element. The context is a hardware_roof. */
 bool hardware_copy(void *roof);
 
-/* a[i] = a[i] * s + b[i]: 12 bytes an element. It is in place, as a step is, which costs more than a copy. */
+/* Computes a[i] = a[i] * s + b[i]: 12 bytes an element. It is in place, as a step is, which costs more than a copy. */
 bool hardware_stream(void *roof);
 
-/* What the caches hold, about. */
+/* Returns about how many bytes the caches hold. */
 size_t hardware_cache_bytes(fopt_device device);
 
 /* Walks an array, so that it takes the place of what was in the caches; it must be larger than they are. */

@@ -1,3 +1,4 @@
+/* Memory, the clock and the roofs on the CPU. */
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/stopwatch.h"
@@ -33,7 +34,7 @@ static void zero_range(const void *context, size_t begin, size_t end)
     memset(*(char *const *)context + begin, 0, end - begin);
 }
 
-/* What malloc() gave is kept before the array. */
+/* Allocates zeros; what malloc() gave is kept before the array. */
 static void *allocate(size_t bytes, size_t index)
 {
     if (bytes > SIZE_MAX / 2)
@@ -44,7 +45,7 @@ static void *allocate(size_t bytes, size_t index)
     const size_t past = (uintptr_t)(memory + sizeof(void *)) % ALIGNMENT;
     char *array = memory + sizeof(void *) + (past == 0 ? 0 : ALIGNMENT - past) + index * STAGGER;
     memcpy(array - sizeof memory, &memory, sizeof memory);
-    /* By all threads: where there are several memories, a page lies with the thread that will use it. */
+    /* All threads write: where there are several memories, a page lies with the thread that will use it. */
     parallel_ranges(zero_range, &array, bytes);
     return array;
 }
@@ -56,7 +57,7 @@ static void release(void *memory)
     free(start);
 }
 
-/* What Linux thinks that it could give without swapping. */
+/* Returns the bytes that Linux thinks it could give without swapping. */
 static size_t available(void)
 {
     FILE *file = fopen("/proc/meminfo", "r");

@@ -83,8 +83,8 @@ static bool read(void *to, const void *from, size_t bytes)
 
 /* ---- time ---------------------------------------------------------------------------------------------------- */
 
-/* The device is still at what came before when the work is enqueued (hardware_evict() sees to that), so that the time
- * between the events is that of the work alone, unless the host cannot keep up. */
+/* Times work. The device is still at what came before when the work is enqueued (hardware_evict() sees to that), so
+ * that the time between the events is that of the work alone, unless the host cannot keep up. */
 static bool time_work(bool (*work)(void *context), void *context, hardware_timing *timing)
 {
     float milliseconds = 0;
@@ -101,7 +101,7 @@ static bool time_work(bool (*work)(void *context), void *context, hardware_timin
     return true;
 }
 
-/* Recorded, not run. What is counted so launches kernels and does nothing else. */
+/* Counts launches in a recording, which is not run. What is counted so launches kernels and does nothing else. */
 static int launches(bool (*work)(void *context), void *context)
 {
     cudaGraph_t graph = NULL;
@@ -157,7 +157,7 @@ static size_t cache_bytes(void)
     return good(cudaDeviceGetAttribute(&bytes, cudaDevAttrL2CacheSize, 0)) ? (size_t)bytes : 0;
 }
 
-/* The array's halves stay zeros. */
+/* Walks the array, whose halves stay zeros. */
 static void evict(void *array, size_t bytes)
 {
     const size_t half = bytes / sizeof(float) / 2 / WIDTH * WIDTH;

@@ -1,3 +1,4 @@
+/* The command info: what the library and the program were built with, and the devices here. */
 #include "fusedopt.h"
 #include "machine/hardware.h"
 #include "program/commands.h"
@@ -42,7 +43,7 @@ static const char *openblas(void)
 #endif
 }
 
-/* What train/gemm.c computes with. */
+/* Returns the name of what train/gemm.c computes with. */
 static const char *product(void)
 {
 #ifdef FUSEDOPT_HAVE_CBLAS
@@ -92,7 +93,7 @@ static void print_cpu(const fopt_device_info *info)
     putchar('\n');
 }
 
-/* Returns false after a failure of the library, which has said why. */
+/* Prints the devices of a kind. Returns false after a failure of the library, which has said why. */
 static bool print_devices(fopt_device_kind kind)
 {
     int count;

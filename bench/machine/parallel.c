@@ -1,3 +1,4 @@
+/* Work of the program's own, on OpenMP's threads. */
 #include "machine/parallel.h"
 
 #ifdef _OPENMP

@@ -12,7 +12,7 @@ typedef void range_function(const void *context, size_t begin, size_t end);
  * with profit stay with the calling thread. */
 void parallel_ranges(range_function *function, const void *context, size_t count);
 
-/* How many threads parallel_items() has for so many items. */
+/* Returns how many threads parallel_items() has for so many items. */
 size_t parallel_threads(size_t count);
 
 /* Works on item number `item`, as thread number `thread`, which is below parallel_threads(): no two threads that run at

@@ -1,4 +1,4 @@
-/* What the program was compiled with. */
+/* The compiler of the program, by its own macros. */
 #ifndef COMPILER_H
 #define COMPILER_H
 

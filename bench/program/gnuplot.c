@@ -1,3 +1,4 @@
+/* Runs gnuplot: gives it a script, and keeps the drawing if it is whole. */
 #include "program/gnuplot.h"
 #include "program/commit.h"
 #include "program/options.h"

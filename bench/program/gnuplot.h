@@ -22,7 +22,7 @@ void gnuplot_quote(FILE *script, const char *text);
 /* Writes a text, quoted: the device and the commit that the program was built from. */
 void gnuplot_quote_machine(FILE *script, fopt_device device);
 
-/* The dash pattern for what is of a format. */
+/* Returns the dash pattern for what is of a format. */
 int gnuplot_dash(fopt_format format);
 
 /* Ends the script and draws it: writes the file whole, or not at all (whole_file.h). Returns whether it did. */

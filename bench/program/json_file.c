@@ -1,3 +1,4 @@
+/* Writing JSON files, and the refusal where the program is built without jansson. */
 #include "program/json_file.h"
 #include "program/options.h"
 #include "program/whole_file.h"

@@ -1,3 +1,4 @@
+/* The program fusedopt: finds the command, and checks that what it printed could be written. */
 #include "fusedopt.h"
 #include "program/commands.h"
 #include "program/options.h"

@@ -1,3 +1,4 @@
+/* Command lines: one table a command, read by getopt_long(). */
 #include "program/options.h"
 #include "program/json_file.h"
 #include <getopt.h>
@@ -46,7 +47,8 @@ static bool parse_count(const char *command, const option_spec *option, const ch
     return false;
 }
 
-/* Whether a text is digits with at most one point among them, and perhaps an exponent: strtod() takes much more. */
+/* Tells whether a text is digits with at most one point among them, and perhaps an exponent: strtod() takes much
+ * more. */
 static bool is_decimal(const char *text)
 {
     size_t whole = strspn(text, "0123456789"), part = 0;

@@ -1,4 +1,4 @@
-/* What the commands of the program share in reading their command line. */
+/* The reading of command lines, which all commands share. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -16,7 +16,7 @@ enum { EXIT_USAGE = 2 };
 /* Writes "COMMAND: message" and a newline to stderr. `command` is a command's argv[0]. */
 __attribute__((format(printf, 2, 3))) void complain(const char *command, const char *format, ...);
 
-/* What an option takes, and where its value goes. */
+/* The kind of an option: what it takes, and where its value goes. */
 typedef enum option_kind {
     OPTION_FLAG,   /* nothing; bool: true */
     OPTION_COUNT,  /* a decimal integer of low..high; size_t */

@@ -1,3 +1,4 @@
+/* The line on stderr that tells how far long work has come. */
 #include "program/progress.h"
 #include "program/stopwatch.h"
 #include <stdarg.h>

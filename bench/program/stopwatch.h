@@ -1,9 +1,10 @@
+/* The clock by which the program measures itself. */
 #ifndef STOPWATCH_H
 #define STOPWATCH_H
 
 #include <time.h>
 
-/* Seconds since some moment. */
+/* Returns seconds since some moment. */
 static inline double stopwatch(void)
 {
     struct timespec time;

@@ -1,3 +1,4 @@
+/* Writes files whole or not at all: into a new file, which takes the name at the end. */
 #include "program/whole_file.h"
 #include "program/options.h"
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* The command bench: its options, and the cases one after the other. */
 #include "machine/hardware.h"
 #include "program/commands.h"
 #include "program/gnuplot.h"
@@ -50,7 +51,7 @@ typedef struct bench_options {
 
 /* ---- the command --------------------------------------------------------------------------------------------- */
 
-/* Whether the library has what is to be timed: better said before the first case than at the last. */
+/* Tells whether the library has what is to be timed: better said before the first case than at the last. */
 static bool all_supported(const char *command, fopt_device device, const bench_plan *made)
 {
     for (size_t i = 0; i < made->count; i++) {
@@ -69,7 +70,7 @@ static bool all_supported(const char *command, fopt_device device, const bench_p
 /* After this many seconds no round begins, except that each remaining case gets three. */
 enum { SECONDS = 180, QUICK_SECONDS = 15 };
 
-/* Whether a case fits into the device's memory; says so if not. */
+/* Tells whether a case fits into the device's memory; says so if not. */
 static bool fits(fopt_device device, const measure_case *what)
 {
     const double gibibyte = 1 << 30;
@@ -92,7 +93,7 @@ static void drop_what_does_not_fit(fopt_device device, bench_plan *made)
     made->count = kept;
 }
 
-/* About how long a case takes, in any unit: by its bytes, and by what even the smallest does. */
+/* Estimates how long a case takes, in any unit: by its bytes, and by what even the smallest does. */
 static double work_of(fopt_device device, const bench_entry *entry)
 {
     return (double)measure_bytes(device, &entry->what) + (1 << 24);

@@ -1,3 +1,4 @@
+/* Which cases the command bench times: those chosen, or a standard selection. */
 #include "time/bench_cases.h"
 #include "program/options.h"
 #include <stdlib.h>
@@ -177,7 +178,7 @@ static bool add_case(bench_plan *made, const struct rule *rule, bench_formats f,
     return true;
 }
 
-/* All combinations. */
+/* Adds all combinations. */
 static bool add_product(bench_plan *made, const bench_axes *a, size_t scale)
 {
     bool good = true;
@@ -194,7 +195,7 @@ static bool is_empty(const bench_axes *a)
     return a->rule_count + a->formats_count + a->shapes_count + a->params_count == 0;
 }
 
-/* Adam in single precision, one tensor, where nothing was chosen. */
+/* Completes what was chosen: by Adam in single precision, one tensor, where nothing was. */
 static bench_axes completed(bench_axes a, size_t params)
 {
     if (a.rule_count == 0)
@@ -208,7 +209,7 @@ static bench_axes completed(bench_axes a, size_t params)
     return a;
 }
 
-/* The cases when none were chosen. */
+/* Adds the cases when none were chosen. */
 static bool add_standard(bench_plan *made, size_t params, size_t scale, bool quick)
 {
     bench_axes sizes = {0}, all_rules = {0}, all_formats = {0}, all_shapes = {0};

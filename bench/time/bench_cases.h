@@ -12,7 +12,7 @@ typedef struct bench_formats {
 
 enum { BENCH_MOST = 64 }; /* of one axis; no two alike */
 
-/* What was chosen of each; nothing at first. */
+/* The choices on each axis; none at first. */
 typedef struct bench_axes {
     size_t rules[BENCH_MOST]; /* of a list of bench_cases.c */
     bench_formats formats[BENCH_MOST];
@@ -32,10 +32,9 @@ typedef struct bench_plan {
     size_t count, room;
 } bench_plan;
 
-/* All combinations of what was chosen; a standard selection if nothing was. `params` is the size where none was,
- * `scale` is that of shapes.h, `quick` makes fewer cases. Returns false if memory is lacking; the plan is to be freed
- * then too.
- */
+/* Makes a plan: all combinations of what was chosen; a standard selection if nothing was. `params` is the size where
+ * none was, `scale` is that of shapes.h, `quick` makes fewer cases. Returns false if memory is lacking; the plan is to
+ * be freed then too. */
 bool bench_plan_new(const bench_axes *chosen, size_t params, size_t scale, bool quick, bench_plan *made);
 void bench_plan_free(bench_plan *made);
 

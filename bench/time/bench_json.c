@@ -1,3 +1,4 @@
+/* The JSON file of the command bench. */
 #include "machine/hardware.h"
 #include "program/commit.h"
 #include "program/compiler.h"

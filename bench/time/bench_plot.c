@@ -1,3 +1,4 @@
+/* The plot of the command bench: curves over sizes, and bars for the engines side by side. */
 #include "program/gnuplot.h"
 #include "program/options.h"
 #include "time/bench_report.h"
@@ -22,7 +23,7 @@ static void write_formats(FILE *script, const bench_entry *entry)
             bench_state_name(entry));
 }
 
-/* Whether the two differ in their size alone. */
+/* Tells whether the two differ in their size alone. */
 static bool in_curve(const bench_entry *entry, const bench_entry *first)
 {
     const measure_case *a = &entry->what, *b = &first->what;
@@ -32,7 +33,7 @@ static bool in_curve(const bench_entry *entry, const bench_entry *first)
 
 /* ---- throughput by size -------------------------------------------------------------------------------------- */
 
-/* What one engine makes of all sizes of a case, or, for the row after its last, the roof. */
+/* A curve: one engine over all sizes of a case, or, for the row after its last, the roof. */
 typedef struct curve {
     const bench_entry *first;
     size_t row;
@@ -44,7 +45,7 @@ typedef struct curves {
     size_t count;
 } curves;
 
-/* The points of the curve that an entry begins; 0 if it belongs to another one. */
+/* Counts the points of the curve that an entry begins; 0 if it belongs to another one. */
 static size_t curve_points(const bench_entry *entries, size_t count, size_t index)
 {
     size_t points = 0;
@@ -71,7 +72,7 @@ static bool is_roof(const curve *c)
     return c->row == c->first->result.row_count;
 }
 
-/* Whether two rows differ in size and state format at most: those have dash patterns. */
+/* Tells whether two rows differ in size and state format at most: those have dash patterns. */
 static bool same_colour(const curve *a, const curve *b)
 {
     const measure_case *x = &a->first->what, *y = &b->first->what;
@@ -108,7 +109,7 @@ static bool list_curves(const bench_entry *entries, size_t count, curves *all)
     return all->items;
 }
 
-/* Symbols for the formats of parameters and gradients. */
+/* Returns the symbol for the formats of parameters and gradients. */
 static int point_type(const measure_case *what)
 {
     static const int types[3][3] = {{7, 5, 9}, {11, 13, 15}, {4, 6, 8}};
@@ -131,7 +132,7 @@ static void name_curve(FILE *script, const curve *c)
         fputs(", '-' with labels offset 0.9,0.5 notitle", script);
 }
 
-/* GB/s where a parameter takes so long. */
+/* Returns the GB/s where a parameter takes so long. */
 static double throughput(const bench_entry *entry, double ns_per_param)
 {
     return entry->result.bytes_per_param / ns_per_param;
@@ -168,7 +169,7 @@ static void send_marks(FILE *script, const bench_entry *entries, size_t count, c
     fputs("e\n", script);
 }
 
-/* The largest median. The scale ends above it, not above what outliers reach. */
+/* Returns the largest median. The scale ends above it, not above what outliers reach. */
 static double most_throughput(const bench_entry *entries, size_t count, const curves *all)
 {
     double most = 0;
@@ -222,7 +223,7 @@ static void draw_curves(FILE *script, const bench_entry *entries, size_t count, 
 
 /* ---- engines side by side ------------------------------------------------------------------------------------ */
 
-/* Whether an entry gets a group of bars: of those that differ from it in size alone it is the largest. */
+/* Tells whether an entry gets a group of bars: of those that differ from it in size alone it is the largest. */
 static bool has_bars(const bench_entry *entries, size_t count, size_t index)
 {
     for (size_t i = 0; i < count; i++)
@@ -239,7 +240,7 @@ static size_t count_groups(const bench_entry *entries, size_t count)
     return groups;
 }
 
-/* The entry with the most engines. They come in the same order in all that have them. */
+/* Returns the entry with the most engines. They come in the same order in all that have them. */
 static const bench_entry *widest_entry(const bench_entry *entries, size_t count)
 {
     const bench_entry *widest = entries;
@@ -269,7 +270,7 @@ static void send_bars(FILE *script, const bench_entry *entries, size_t count, si
     fputs("e\n", script);
 }
 
-/* The largest median, or the roof. */
+/* Returns the largest median, or the roof. */
 static double most_part(const bench_entry *entries, size_t count)
 {
     double most = 1;

@@ -1,3 +1,4 @@
+/* The table of the command bench. */
 #include "time/bench_report.h"
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What the command bench tells: a table on stdout, a JSON file, a plot. */
+/* The results of the command bench: a table on stdout, a JSON file, a plot. */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
@@ -11,7 +11,7 @@ typedef struct bench_entry {
     measure_result result;
 } bench_entry;
 
-/* "none" where the rule keeps no state. */
+/* Returns the name of the moments' format, "none" where the rule keeps no state. */
 const char *bench_state_name(const bench_entry *entry);
 
 void bench_table_head(void);
@@ -20,8 +20,8 @@ void bench_table_rows(const bench_entry *entry);
 /* Explains the marks used in the table. */
 void bench_table_foot(const bench_entry *entries, size_t count);
 
-/* After a failure these complain, as `command` (options.h), and return false. The plot has a curve for each engine of
- * what was timed in the most sizes, and bars for the engines side by side. */
+/* Write the files. After a failure these complain, as `command` (options.h), and return false. The plot has a curve for
+ * each engine of what was timed in the most sizes, and bars for the engines side by side. */
 bool bench_json(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
 bool bench_plot(const char *command, const char *path, fopt_device device, const bench_entry *entries, size_t count);
 

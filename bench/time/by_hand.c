@@ -1,3 +1,4 @@
+/* Steps by hand on the CPU: a fused loop, and a chain of BLAS calls. */
 #include "time/by_hand.h"
 #include "machine/parallel.h"
 #include <math.h>
@@ -58,7 +59,7 @@ FOR_EACH_ISA static void rmsprop_loop(const void *context, size_t begin, size_t 
     }
 }
 
-/* Adam, and AdamW, whose decay is not zero. */
+/* Steps by Adam, and by AdamW, whose decay is not zero. */
 FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end)
 {
     const by_hand_job j = *(const by_hand_job *)context;
@@ -76,7 +77,8 @@ FOR_EACH_ISA static void adam_loop(const void *context, size_t begin, size_t end
 
 #ifdef FUSEDOPT_HAVE_CBLAS
 
-/* y += a x, and x *= a. Each thread walks its own range: OpenBLAS's threads would fight with OpenMP's, which spin. */
+/* Computes y += a x, and x *= a. Each thread walks its own range: OpenBLAS's threads would fight with OpenMP's, which
+ * spin. */
 static void axpy(float a, const float *x, float *y, size_t begin, size_t end)
 {
     cblas_saxpy((blasint)(end - begin), a, x + begin, 1, y + begin, 1);
@@ -87,14 +89,14 @@ static void scale(float a, float *x, size_t begin, size_t end)
     cblas_sscal((blasint)(end - begin), a, x + begin, 1);
 }
 
-/* y += a x^2 */
+/* Computes y += a x^2. */
 FOR_EACH_ISA static void add_square(float a, const float *restrict x, float *restrict y, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i++)
         y[i] += a * x[i] * x[i];
 }
 
-/* z = x / (a sqrt(y) + eps) */
+/* Computes z = x / (a sqrt(y) + eps). */
 FOR_EACH_ISA static void divide(const float *restrict x, const float *restrict y, float a, float eps, float *restrict z,
                                 size_t begin, size_t end)
 {
@@ -157,7 +159,7 @@ static const struct recipe {
     {FOPT_ADAM, false, BY_HAND_ADAM}, {FOPT_ADAMW, false, BY_HAND_ADAM},
 };
 
-/* On the CPU. */
+/* The loops on the CPU, by rule. */
 static range_function *const loops[] = {sgd_loop, momentum_loop, rmsprop_loop, adam_loop};
 static range_function *const chains[] = {CHAIN(sgd_blas), CHAIN(momentum_blas), CHAIN(rmsprop_blas), CHAIN(adam_blas)};
 

@@ -1,7 +1,7 @@
 /*
- * What a program would do without the library, in single precision, one tensor at a time: a fused loop as one writes it
- * by hand, and a chain of BLAS calls with loops for what BLAS has not. On the CPU both run on all threads, and are
- * compiled for the same instruction sets as the library; on CUDA the chain is cuBLAS's.
+ * Steps as a program would make them without the library, in single precision, one tensor at a time: by a fused loop as
+ * one writes it by hand, and by a chain of BLAS calls with loops for what BLAS has not. On the CPU both run on all
+ * threads, and are compiled for the same instruction sets as the library; on CUDA the chain is cuBLAS's.
  */
 #ifndef BY_HAND_H
 #define BY_HAND_H
@@ -31,17 +31,17 @@ typedef struct by_hand_model {
     long long step; /* steps made so far */
 } by_hand_model;
 
-/* Whether loop and chain know the group's rule and options: the defaults of each rule, and SGD with momentum, with
- * moments in single precision. */
+/* Tells whether loop and chain know the group's rule and options: the defaults of each rule, and SGD with momentum,
+ * with moments in single precision. */
 bool by_hand_knows(const fopt_group *group);
 
 /* The most elements of a tensor: what BLAS can count. */
 #define BY_HAND_LARGEST 0x7fffffff
 
-/* Whether there is a BLAS for the device. */
+/* Tells whether there is a BLAS for the device. */
 bool by_hand_has_blas(fopt_device device);
 
-/* One step each. Return false if the device failed. */
+/* Make one step each. Return false if the device failed. */
 bool by_hand_loop(by_hand_model *model);
 bool by_hand_blas(by_hand_model *model);
 

@@ -7,7 +7,7 @@
 
 enum { BLOCK = 256 };
 
-/* A thread an element. */
+/* Configures a launch of a thread an element. */
 static cudaLaunchConfig_t one_thread_each(const by_hand_job *j)
 {
     cudaLaunchConfig_t config = {};
@@ -88,7 +88,7 @@ bool by_hand_cuda_loop(by_hand_rule rule, const by_hand_job *job)
 
 static cublasHandle_t blas;
 
-/* y += a x, and x *= a. */
+/* Computes y += a x, and x *= a. */
 static bool axpy(const by_hand_job *j, float a, const float *x, float *y)
 {
     return cublasSaxpy(blas, (int)j->tensor.count, &a, x, 1, y, 1) == CUBLAS_STATUS_SUCCESS;
@@ -99,7 +99,7 @@ static bool scale(const by_hand_job *j, float a, float *x)
     return cublasSscal(blas, (int)j->tensor.count, &a, x, 1) == CUBLAS_STATUS_SUCCESS;
 }
 
-/* y += a x^2 */
+/* Computes y += a x^2. */
 static __global__ void __launch_bounds__(BLOCK) add_square(float a, const float *x, float *y, size_t count)
 {
     const size_t i = thread_index();
@@ -113,7 +113,7 @@ static bool launch_add_square(const by_hand_job *j, float a, const float *x, flo
     return cudaLaunchKernelEx(&config, add_square, a, x, y, j->tensor.count) == cudaSuccess;
 }
 
-/* z = x / (a sqrt(y) + eps) */
+/* Computes z = x / (a sqrt(y) + eps). */
 static __global__ void __launch_bounds__(BLOCK)
     divide(const float *x, const float *y, float a, float eps, float *z, size_t count)
 {

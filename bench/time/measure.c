@@ -1,3 +1,4 @@
+/* Times the engines of one case in turns, round by round, beside the two loops that show what the memory can do. */
 #include "time/measure.h"
 #include "machine/hardware.h"
 #include "program/options.h"
@@ -25,13 +26,13 @@ typedef struct subject {
 
 enum { INDEX_PARAM = 1, INDEX_GRAD, INDEX_SCRATCH };
 
-/* Each tensor begins at a multiple of 64 elements, as if allocated for itself. */
+/* Rounds up, so that each tensor begins at a multiple of 64 elements, as if allocated for itself. */
 static size_t padded(size_t count)
 {
     return (count + 63) / 64 * 64;
 }
 
-/* Drawing them all would take longer than the measurement. */
+/* Fills an array with a block of numbers over and over: drawing them all would take longer than the measurement. */
 static bool fill(fopt_device device, fopt_format format, void *array, size_t count)
 {
     enum { BLOCK = 1 << 16 };
@@ -90,7 +91,8 @@ static fopt_status create(subject *s)
     return status;
 }
 
-/* Loop and chain work on the same arrays as the library, its state included. Returns false if memory is lacking. */
+/* Describes the case to loop and chain, which work on the same arrays as the library, its state included. Returns false
+ * if memory is lacking. */
 static bool describe_by_hand(subject *s)
 {
     const measure_case *what = s->what;
@@ -143,7 +145,7 @@ static bool make_others(subject *s, size_t bytes)
     return s->others;
 }
 
-/* After a failure close_subject() is still to be called. */
+/* Allocates and creates what is timed. After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {
     const size_t cache_bytes = hardware_cache_bytes(s->device);
@@ -225,7 +227,7 @@ typedef struct samples {
     double *seconds[CONTENDERS], *host_seconds[CONTENDERS]; /* by round */
 } samples;
 
-/* Each contender once a round, another one first each time: what drifts, drifts for all alike. */
+/* Times each contender once, another one first in each round: what drifts, drifts for all alike. */
 static bool time_round(subject *s, size_t round, hardware_timing timings[CONTENDERS])
 {
     for (size_t turn = 0; turn < CONTENDERS; turn++) {
@@ -263,8 +265,8 @@ static bool time_rounds(const char *command, subject *s, measure_effort effort, 
 
 /* ---- the result ---------------------------------------------------------------------------------------------- */
 
-/* Quartiles of factor * numerator[i] / denominator[i], less `less`[i] before; NULL stands for ones, or zeros. Sets
- * *wide, which may be NULL, if they tell little, and leaves it alone otherwise. */
+/* Returns quartiles of factor * numerator[i] / denominator[i], less `less`[i] before; NULL stands for ones, or zeros.
+ * Sets *wide, which may be NULL, if they tell little, and leaves it alone otherwise. */
 static quartiles summarize(double factor, const double *numerator, const double *less, const double *denominator,
                            size_t count, double *scratch, bool *wide)
 {

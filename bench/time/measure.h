@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What is timed. */
+/* A case: what is timed. */
 typedef struct measure_case {
     const char *rule; /* its name here */
     fopt_group group;
@@ -18,7 +18,7 @@ typedef struct measure_case {
 
 enum { MEASURE_ENGINES = 3 };
 
-/* What one engine makes of a case. GB/s count the bytes that a step must read and write, whatever the engine moves. */
+/* One engine's result in a case. GB/s count the bytes that a step must read and write, whatever the engine moves. */
 typedef struct measure_row {
     const char *engine;
     bool wide; /* another run might well give another median */
@@ -52,7 +52,7 @@ typedef struct measure_effort {
     double seconds;
 } measure_effort;
 
-/* About how much memory of the device that takes. */
+/* Estimates how much memory of the device that takes. */
 size_t measure_bytes(fopt_device device, const measure_case *what);
 
 /* Times all engines that know the case, in turns. After a failure it complains, as `command` (options.h), and returns

@@ -1,3 +1,4 @@
+/* Quartiles of samples, and how much they drift. */
 #include "time/quartiles.h"
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@ static int compare(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-/* Between two values in a straight line. */
+/* Interpolates between two values in a straight line. */
 static double at(const double *sorted, size_t count, double part)
 {
     const double place = part * (double)(count - 1);

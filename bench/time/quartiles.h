@@ -1,3 +1,4 @@
+/* Quartiles, by which the program tells of many measurements. */
 #ifndef QUARTILES_H
 #define QUARTILES_H
 
@@ -11,11 +12,11 @@ typedef struct quartiles {
 /* Returns the quartiles of at least one value; sorts them. */
 quartiles quartiles_of(double *values, size_t count);
 
-/* The middle half's width as a part of the middle. */
+/* Returns the middle half's width as a part of the middle. */
 double quartiles_spread(quartiles q);
 
-/* By what part of the smaller one the medians of the first and the second half differ: what changed while the values
- * were gathered. Sorts the halves, each for itself. */
+/* Returns by what part of the smaller one the medians of the first and the second half differ: what changed while the
+ * values were gathered. Sorts the halves, each for itself. */
 double quartiles_drift(double *values, size_t count);
 
 #endif

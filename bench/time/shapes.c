@@ -1,3 +1,4 @@
+/* Sets of tensor sizes: one tensor, many small ones, and those of three known models. */
 #include "time/shapes.h"
 #include "reference/splitmix.h"
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static void flat(shapes *made, size_t params, size_t scale)
     add(made, params);
 }
 
-/* Ten thousand tensors of 64 to 4096 elements. */
+/* Adds ten thousand tensors of 64 to 4096 elements. */
 static void small(shapes *made, size_t params, size_t scale)
 {
     (void)params;
@@ -29,7 +30,7 @@ static void small(shapes *made, size_t params, size_t scale)
         add(made, 64 * (1 + splitmix_next(&random) % 64));
 }
 
-/* Weights and bias. */
+/* Adds weights and bias. */
 static void add_affine(shapes *made, size_t inputs, size_t outputs)
 {
     add(made, inputs * outputs);
@@ -42,7 +43,7 @@ static void add_norm(shapes *made, size_t width)
     add(made, width);
 }
 
-/* GPT-2 of 124M parameters; the output layer shares the token embedding. */
+/* Adds the tensors of GPT-2 of 124M parameters; the output layer shares the token embedding. */
 static void gpt2(shapes *made, size_t params, size_t scale)
 {
     (void)params;
@@ -61,14 +62,14 @@ static void gpt2(shapes *made, size_t params, size_t scale)
     add_norm(made, width);
 }
 
-/* A convolution without bias, and its batch normalization. */
+/* Adds a convolution without bias, and its batch normalization. */
 static void add_convolution(shapes *made, size_t inputs, size_t outputs, size_t side)
 {
     add(made, inputs * outputs * side * side);
     add_norm(made, outputs);
 }
 
-/* He et al., Deep residual learning for image recognition, 2016, table 1. */
+/* Adds the tensors of ResNet-50 (He et al., Deep residual learning for image recognition, 2016, table 1). */
 static void resnet50(shapes *made, size_t params, size_t scale)
 {
     (void)params;
@@ -90,7 +91,8 @@ static void resnet50(shapes *made, size_t params, size_t scale)
     add_affine(made, inputs, 1000);
 }
 
-/* Llama of 7B parameters as one tensor-parallel rank holds it: matrices are split, norms are not. */
+/* Adds the tensors of Llama of 7B parameters as one tensor-parallel rank holds it: matrices are split, norms are
+ * not. */
 static void llama(shapes *made, size_t params, size_t scale)
 {
     (void)params;

@@ -15,8 +15,8 @@ typedef struct shapes {
     size_t params; /* in all */
 } shapes;
 
-/* Set number `set`. `params` is the size of the flat one; `scale` is the number of tensor-parallel ranks among which
- * the large one is split, 1 to 64. Returns false if memory is lacking. */
+/* Makes set number `set`. `params` is the size of the flat one; `scale` is the number of tensor-parallel ranks among
+ * which the large one is split, 1 to 64. Returns false if memory is lacking. */
 bool shapes_new(size_t set, size_t params, size_t scale, shapes *made);
 void shapes_free(shapes *made);
 

@@ -1,3 +1,4 @@
+/* Unpacks the handwritten digits, in an order drawn once for all. */
 #include "train/dataset.h"
 #include "reference/splitmix.h"
 #include "train/digits.h"

@@ -11,7 +11,8 @@ enum {
     DATASET_TRAINING = DATASET_COUNT - DATASET_HELD_OUT
 };
 
-/* The digits in an order drawn once for all: the first DATASET_TRAINING samples are for training, the rest is held out. */
+/* The digits in an order drawn once for all: the first DATASET_TRAINING samples are for training, the others held
+ * out. */
 typedef struct dataset {
     float pixels[DATASET_COUNT][DATASET_PIXELS]; /* 0 to 1 */
     uint8_t labels[DATASET_COUNT];

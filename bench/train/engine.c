@@ -1,3 +1,4 @@
+/* The mini training engine: batches, the schedule of the learning rate, and the calls of the library. */
 #include "train/engine.h"
 #include "program/stopwatch.h"
 #include "reference/splitmix.h"
@@ -11,7 +12,7 @@ enum { BATCH = 32, BATCHES = (DATASET_TRAINING + BATCH - 1) / BATCH };
 enum { WEIGHTS, BIASES, GROUPS }; /* apart, since only weights decay */
 enum { TENSORS = MLP_LAYERS * GROUPS };
 
-/* What lies in memory of the device, besides the network. */
+/* The engine's part of the device's memory, besides the network. */
 typedef struct device_side {
     float pixels[BATCH][DATASET_PIXELS]; /* of the batch */
     uint8_t labels[BATCH];
@@ -31,7 +32,7 @@ typedef struct trainer {
     double step_seconds;
 } trainer;
 
-/* Whether all is well, after a call of the library. */
+/* Tells whether all is well after a call of the library. */
 static bool good(train_device *d, fopt_status status)
 {
     if (status != FOPT_OK)
@@ -89,7 +90,8 @@ static bool create_optimizer(trainer *t, engine_run *run)
     return good(t->device, fopt_create(&config, groups, GROUPS, tensors, TENSORS, &t->optimizer));
 }
 
-/* The part of the highest learning rate: up in a straight line over the first twentieth, then down half a cosine. */
+/* Returns the part of the highest learning rate: up in a straight line over the first twentieth, then down half a
+ * cosine. */
 static double schedule(size_t step, size_t steps)
 {
     const size_t warmup = steps / 20 + 1;
@@ -106,7 +108,7 @@ static fopt_status set_lr(trainer *t, double lr)
     return status;
 }
 
-/* The optimizer's step, timed from an idle device to an idle device. */
+/* Makes the optimizer's step, timed from an idle device to an idle device. */
 static bool take_step(trainer *t)
 {
     train_device *d = t->device;
@@ -118,7 +120,7 @@ static bool take_step(trainer *t)
     return good(d, status);
 }
 
-/* One step on the samples order[first ...]; adds their loss to there->loss. */
+/* Makes one step on the samples order[first ...]; adds their loss to there->loss. */
 static bool train_batch(trainer *t, size_t first, double lr)
 {
     train_device *d = t->device;

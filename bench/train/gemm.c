@@ -1,3 +1,4 @@
+/* Matrix products by OpenBLAS, or by plain loops. */
 #include "train/gemm.h"
 
 #ifdef FUSEDOPT_HAVE_CBLAS

@@ -5,10 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/*
- * c = op(a) op(b), or c += op(a) op(b) if `accumulate`, where op() transposes if the matrix's flag is set.
- * c is rows x columns, op(a) rows x inner, op(b) inner x columns; all lie densely, row by row.
- */
+/* Computes c = op(a) op(b), or c += op(a) op(b) if `accumulate`, where op() transposes if the matrix's flag is set. c
+ * is rows x columns, op(a) rows x inner, op(b) inner x columns; all lie densely, row by row. */
 void gemm(bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner, const float *a, const float *b,
           bool accumulate, float *c);
 

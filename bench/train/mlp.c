@@ -1,3 +1,4 @@
+/* The perceptron: its memory, its initial weights, and both passes by the operations of a device. */
 #include "train/mlp.h"
 #include <math.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static void place_layers(mlp *net, size_t rows)
     }
 }
 
-/* `weights` is memory of the host, as large as the layer's. */
+/* Draws a layer's initial weights. `weights` is memory of the host, as large as the layer's. */
 static void draw_weights(const mlp_layer *layer, splitmix *random, float *weights)
 {
     const float bound = sqrtf(6.0f / (float)layer->inputs);
@@ -73,7 +74,7 @@ void mlp_destroy(mlp *net)
     net->device->does->release(net->device, net->memory);
 }
 
-/* What a layer reads: the batch, or what the layer before gave. */
+/* Returns what a layer reads: the batch, or what the layer before gave. */
 static const float *inputs_of(const mlp *net, size_t layer, const float *batch)
 {
     return layer == 0 ? batch : net->layers[layer - 1].values;

@@ -35,13 +35,13 @@ void mlp_destroy(mlp *net);
 /* Leaves the logits in the last layer's values. `inputs` is rows x MLP_INPUTS. */
 void mlp_forward(mlp *net, const float *inputs, size_t rows);
 
-/* After mlp_forward(): adds the batch's loss to *loss; leaves the gradient of its mean loss for mlp_backward(). */
+/* Adds the batch's loss to *loss, after mlp_forward(); leaves the gradient of its mean loss for mlp_backward(). */
 void mlp_loss(mlp *net, const uint8_t *labels, size_t rows, double *loss);
 
-/* After mlp_loss(), with the same inputs: adds the gradients of the batch's mean loss. */
+/* Adds the gradients of the batch's mean loss, after mlp_loss() with the same inputs. */
 void mlp_backward(mlp *net, const float *inputs, size_t rows);
 
-/* After mlp_forward(): adds to *correct how many samples have their label's logit as the largest. */
+/* Adds to *correct how many samples have their label's logit as the largest, after mlp_forward(). */
 void mlp_correct(const mlp *net, const uint8_t *labels, size_t rows, uint32_t *correct);
 
 #endif

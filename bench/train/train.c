@@ -1,3 +1,4 @@
+/* The command train: its options, and the runs, rule by rule and seed by seed. */
 #include "fusedopt.h"
 #include "program/commands.h"
 #include "program/gnuplot.h"
@@ -38,7 +39,8 @@ static const char usage[] =
     "\n"
     "  --rule NAME         only sgd, momentum, rmsprop, adam or adamw, with each format of its state; may be given\n"
     "                      several times\n"
-    "  --lr X              the highest learning rate of the schedule, for all rules, above 0; each has its own without\n"
+    "  --lr X              the highest learning rate of the schedule, for all rules, above 0; each has its own\n"
+    "                      without\n"
     "  --epochs N          passes over the training samples, 1 to 10000 (20)\n"
     "  --seeds N           train each rule N times, with the seeds 1 to N, at most 10000 (1)\n"
     "  --device cpu|cuda   where to train (cpu)\n"
@@ -55,7 +57,7 @@ typedef struct train_options {
     const char *json_path, *plot_path; /* NULL: none */
 } train_options;
 
-/* The rules with single-precision state are all there are; the others repeat them. */
+/* Prints the rules. Those with single-precision state are all there are; the others repeat them. */
 static void print_rules(FILE *stream)
 {
     for (size_t i = 0; i < RULE_COUNT; i++)
@@ -81,7 +83,7 @@ static bool choose_rule(const char *command, const char *name, void *target)
     return false;
 }
 
-/* Whether what the options ask for can be had: better said before the training than after. */
+/* Tells whether what the options ask for can be had: better said before the training than after. */
 static bool can_start(const char *command, const train_options *chosen)
 {
     fopt_device_info info = {.size = sizeof info};

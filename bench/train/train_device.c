@@ -1,3 +1,4 @@
+/* The training engine's operations on the CPU, and the choice of those for a device. */
 #include "train/train_device.h"
 #include "program/options.h"
 #include "train/gemm.h"
@@ -121,7 +122,7 @@ static const train_device_operations train_device_cpu = {
 
 /* ---- any device ---------------------------------------------------------------------------------------------- */
 
-/* NULL: this build has none for such a device. */
+/* Returns the operations for a kind of device; NULL if this build has none. */
 static const train_device_operations *operations(fopt_device_kind kind)
 {
     if (kind == FOPT_CPU)

@@ -1,5 +1,5 @@
 /*
- * What the training engine asks of a device: memory there, and a handful of operations on it. There are two sets of
+ * The training engine's view of a device: memory there, and a handful of operations on it. There are two sets of
  * them, for the CPU (train_device.c) and for CUDA (train_device_cuda.cu), where they only enqueue unless their text
  * says "waits".
  *
@@ -24,11 +24,11 @@ typedef struct train_device_operations {
     void (*open)(train_device *d);
     void (*close)(train_device *d); /* waits */
 
-    /* Aligned to 64 bytes or more; not cleared. NULL after a failure. */
+    /* Allocates memory, aligned to 64 bytes or more; not cleared. NULL after a failure. */
     void *(*allocate)(train_device *d, size_t bytes);
     void (*release)(train_device *d, void *memory); /* waits; NULL is allowed */
 
-    /* Between memory of the host and of the device. These three wait for all that was enqueued. */
+    /* Copy between memory of the host and of the device. These three wait for all that was enqueued. */
     void (*upload)(train_device *d, void *to, const void *from, size_t bytes);
     void (*download)(train_device *d, void *to, const void *from, size_t bytes);
     void (*wait)(train_device *d);
@@ -37,7 +37,7 @@ typedef struct train_device_operations {
     void (*gather)(train_device *d, const size_t *order, size_t rows, size_t columns, const float *from,
                    const uint8_t *from_labels, float *to, uint8_t *to_labels);
 
-    /* As gemm() in gemm.h. */
+    /* Multiplies matrices, as gemm() in gemm.h. */
     void (*product)(train_device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
                     const float *a, const float *b, bool accumulate, float *c);
 
@@ -49,10 +49,11 @@ typedef struct train_device_operations {
 
     void (*relu)(train_device *d, size_t count, float *values);
 
-    /* `values` are what relu() gave: where it gave zero, the gradient becomes zero. */
+    /* Takes the gradient back through relu(), which gave `values`: where these are zero, it becomes zero. */
     void (*relu_gradient)(train_device *d, size_t count, const float *values, float *grads);
 
-    /* Softmax cross-entropy: adds the summed loss of the rows to *loss, and gives the gradient of their mean loss. */
+    /* Computes softmax cross-entropy: adds the summed loss of the rows to *loss, and gives the gradient of their mean
+     * loss. */
     void (*softmax_loss)(train_device *d, size_t rows, size_t classes, const float *logits, const uint8_t *labels,
                          float *grads, double *loss);
 
@@ -70,10 +71,10 @@ struct train_device {
     bool failed;
 };
 
-/* Complaints come as `command` (options.h). Returns false after one, with nothing to close. */
+/* Opens a device. Complaints come as `command` (options.h). Returns false after one, with nothing to close. */
 bool train_device_open(train_device *d, const char *command, fopt_device id);
 
-/* Returns false if the device has failed, now or before. */
+/* Closes the device. Returns false if it has failed, now or before. */
 bool train_device_close(train_device *d);
 
 /* Complains, unless the device has failed before: what fails after that follows from it. */

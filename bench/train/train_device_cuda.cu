@@ -71,7 +71,7 @@ static void download(train_device *d, void *to, const void *from, size_t bytes)
 
 /* ---- the matrix product -------------------------------------------------------------------------------------- */
 
-/* cuBLAS's matrices lie column by column. Read so, ours are transposed, and c' = op(b)' op(a)'. */
+/* Multiplies by cuBLAS, whose matrices lie column by column. Read so, ours are transposed, and c' = op(b)' op(a)'. */
 static void product(train_device *d, bool transpose_a, bool transpose_b, size_t rows, size_t columns, size_t inner,
                     const float *a, const float *b, bool accumulate, float *c)
 {
@@ -85,7 +85,7 @@ static void product(train_device *d, bool transpose_a, bool transpose_b, size_t 
 
 /* ---- a thread an element ------------------------------------------------------------------------------------- */
 
-/* Kernels so launched begin by asking whether their thread has an element. */
+/* Configures a launch of a thread an element. Kernels so launched begin by asking whether their thread has one. */
 static cudaLaunchConfig_t one_thread_each(const train_device *d, size_t count)
 {
     cudaLaunchConfig_t config = {};
@@ -133,7 +133,7 @@ static void launch_fill_rows(train_device *d, size_t rows, size_t columns, const
     check(d, cudaLaunchKernelEx(&config, fill_rows, rows, columns, values, matrix), "fill_rows");
 }
 
-/* A thread a column. */
+/* Adds up columns, a thread each. */
 static __global__ void __launch_bounds__(BLOCK)
     add_column_sums(size_t rows, size_t columns, const float *matrix, float *sums)
 {
@@ -190,7 +190,7 @@ static cudaLaunchConfig_t one_warp(const train_device *d)
 }
 
 /* Adds all lanes' values to *total. */
-template <typename T> static __device__ void add_warp(T value, T *total)
+template <class T> static __device__ void add_warp(T value, T *total)
 {
     for (unsigned distance = WARP / 2; distance > 0; distance /= 2)
         value += __shfl_down_sync(0xffffffffu, value, distance);

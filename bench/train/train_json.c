@@ -1,3 +1,4 @@
+/* The JSON file of the command train. */
 #include "program/json_file.h"
 #include "train/train_report.h"
 
@@ -6,7 +7,7 @@
 #include <jansson.h>
 #include <math.h>
 
-/* JSON has no number for the loss of a training that diverged. */
+/* Describes a loss; JSON has no number for that of a training that diverged. */
 static json_t *describe_loss(double loss)
 {
     return isfinite(loss) ? json_real(loss) : json_null();

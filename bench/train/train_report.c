@@ -1,3 +1,4 @@
+/* The table and the plot of the command train. */
 #include "train/train_report.h"
 #include "program/gnuplot.h"
 #include <math.h>
@@ -32,7 +33,7 @@ static double mean(const engine_run *runs, size_t count, double (*value)(const e
     return sum / (double)count;
 }
 
-/* The standard error of the mean. */
+/* Returns the standard error of the mean. */
 static double standard_error(const engine_run *runs, size_t count, double (*value)(const engine_run *))
 {
     const double center = mean(runs, count, value);
@@ -42,7 +43,7 @@ static double standard_error(const engine_run *runs, size_t count, double (*valu
     return sqrt(squares / (double)(count - 1) / (double)count);
 }
 
-/* A table's cell: a mean, and its standard error if there are several values. */
+/* Prints a table's cell: a mean, and its standard error if there are several values. */
 static void print_cell(const engine_run *runs, size_t count, double (*value)(const engine_run *), int decimals)
 {
     char text[64];
@@ -69,7 +70,7 @@ void train_table_row(const engine_run *runs, size_t seeds)
     fflush(stdout); /* the next row may take a while */
 }
 
-/* One curve of inline data: the mean loss of a rule's runs, epoch by epoch; none where training diverged. */
+/* Sends one curve of inline data: the mean loss of a rule's runs, epoch by epoch; none where training diverged. */
 static void send_curve(FILE *gnuplot, const engine_run *runs, size_t seeds)
 {
     for (size_t epoch = 0; epoch < runs->epochs; epoch++) {
@@ -90,7 +91,7 @@ static bool same_rule(const engine_run *a, const engine_run *b)
     return strcmp(a->rule->name, b->rule->name) == 0;
 }
 
-/* The place of a rule among those that were trained, from 1. */
+/* Returns the place of a rule among those that were trained, from 1. */
 static size_t rule_number(const engine_run *runs, const engine_run *run)
 {
     size_t number = 1;

@@ -1,3 +1,4 @@
+/* Checks one case: steps on the device and by the reference, compared after each. */
 #include "verify/check.h"
 #include "machine/hardware.h"
 #include "program/options.h"
@@ -20,7 +21,7 @@ typedef struct runner {
 
 enum { STEPS = 3, RUNNERS = 16, THREADS = 3 };
 
-/* Where an optimizer's state lies: in one block, of which a copy is made after each step. Asking a device for thousands
+/* The place of an optimizer's state: one block, of which a copy is made after each step. Asking a device for thousands
  * of small arrays takes longer than the step. */
 typedef struct arena {
     fopt_device device;
@@ -66,7 +67,7 @@ static void arena_free(arena *a)
     *a = (arena){.device = a->device};
 }
 
-/* The two functions of a fopt_allocator, for one block at a time. */
+/* Give one block at a time, and take it back, as the functions of a fopt_allocator. */
 static void *arena_allocate(void *context, size_t bytes, size_t alignment, fopt_stream stream)
 {
     arena *a = context;
@@ -274,7 +275,7 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
 
 /* ---- comparison ---------------------------------------------------------------------------------------------- */
 
-/* Where and in what a comparison was made. */
+/* The scene of a comparison: where it is made, and in what. */
 typedef struct scene {
     check_bench *bench;
     const check_case *what;
@@ -308,7 +309,7 @@ static void note(const scene *s, size_t array, size_t step, size_t element, cons
                  element - b->layout.places[t].begin, data_names[s->data], step, wrong);
 }
 
-/* What the oracle says of step number `step`, from 1, of the reference. */
+/* Asks the oracle about step number `step`, from 1, of the reference. */
 static void ask_oracle(const scene *s, size_t step)
 {
     const check_bench *b = s->bench;

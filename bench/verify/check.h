@@ -34,18 +34,18 @@ typedef struct check_result {
 /* The memory for checks, on the host and on the device, and what they run on. */
 typedef struct check_bench check_bench;
 
-/* For optimizers of nine tensors of sizes and places chosen to be difficult, and so many small ones. Complains, as
+/* Makes room for optimizers of nine tensors of awkward sizes and places, and so many small ones. Complains, as
  * `command` (options.h), and returns NULL if memory is lacking. */
 check_bench *check_open(const char *command, fopt_device device, size_t small_tensors);
 void check_close(check_bench *bench);
 
-/* How many tensors there are in all. */
+/* Returns how many tensors there are in all. */
 size_t check_tensors(const check_bench *bench);
 
-/* Whether a rule keeps an array. */
+/* Tells whether a rule keeps an array. */
 bool check_keeps(const fopt_group *group, size_t array);
 
-/* `fault` may be NULL. After a failure of the library it complains, as `command`, and returns false. */
+/* Checks a case. `fault` may be NULL. After a failure of the library it complains, as `command`, and returns false. */
 bool check_run(const char *command, check_bench *bench, const check_case *what, const check_fault *fault,
                check_result *result);
 

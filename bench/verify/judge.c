@@ -1,3 +1,4 @@
+/* Judges arrays: to the bit, and against the oracle by the promises of fusedopt.h. */
 #include "verify/judge.h"
 #include "reference/numbers.h"
 #include "reference/oracle.h"
@@ -42,8 +43,8 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
     return differing;
 }
 
-/* As the error of a moment that stands for itself, but for the code of a tile's element: half of how much nearer
- * another value is. "A positive moment of those without sign" is never zero. */
+/* Returns the error of a tile's code, in the ULPs by which moments that stand for themselves are judged: half of how
+ * much nearer another value is. "A positive moment of those without sign" is never zero. */
 static double code_ulps(bool has_sign, uint32_t code, double want, double magnitude, double absmax)
 {
     if (!has_sign && code == 0)
@@ -62,13 +63,19 @@ static bool is_square(size_t array)
     return array == JUDGE_STATES + FOPT_SECOND_MOMENT || array == JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
 }
 
+/* What bf16 rounds stochastically: a moment that adds up. */
+static bool is_average(size_t array)
+{
+    return array != JUDGE_PARAM && array != JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
+}
+
 static void note_worst(double ulps, size_t element, double got, double want, judge_error *worst)
 {
     if (ulps > worst->ulps)
         *worst = (judge_error){ulps, element, got, want};
 }
 
-/* What an element of an array stands for. `begin` is the tensor's first. */
+/* Returns what an element of an array stands for. `begin` is the tensor's first. */
 static double value_of(const judge_arrays *arrays, size_t array, size_t begin, size_t element)
 {
     const fopt_format format = arrays->formats[array];
@@ -90,14 +97,14 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
                          numbers_get(format, after->data[array], element), want, magnitude,
                          (double)after->absmax[array][(element - begin) / TILE]);
     else
-        ulps = oracle_error(format, array == JUDGE_STATES + FOPT_SECOND_MOMENT, got, want, magnitude);
+        ulps = oracle_error(format, is_average(array), got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
     if (array != JUDGE_PARAM && format != FOPT_Q8 && fpclassify((float)got) == FP_SUBNORMAL)
         ulps = (double)INFINITY;
     note_worst(ulps, element, got, want, worst);
 }
 
-/* Whether sums of such numbers may overflow. */
+/* Tells whether sums of such numbers may overflow. */
 static bool is_huge(double value)
 {
     return isfinite(value) && fabs(value) > (double)FLT_MAX / 4;
@@ -115,20 +122,20 @@ static bool read_element(const judge_arrays *before, size_t begin, size_t i, dou
     return promised;
 }
 
-/* What the oracle wants of an element, by array. */
+/* The oracle's answer for an element, by array. */
 typedef struct expectation {
     double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
 } expectation;
 
-/* "In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, or its
- * second moment overflows." */
+/* Tells whether an element stays: "In a group with such a moment, an element stays as it was if its gradient or new
+ * moment is NaN or infinite." */
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (after->data[array]) {
             quantized = quantized || after->formats[array] == FOPT_Q8;
-            finite = finite && isfinite(e->want[array]) && (!is_square(array) || e->want[array] < (double)FLT_MAX);
+            finite = finite && isfinite(e->want[array]);
         }
     return quantized && !finite;
 }
@@ -142,9 +149,6 @@ static expectation ask(const fopt_group *group, int64_t step, const double befor
     expectation e = {.want = {result.after.param}, .magnitude = {result.magnitude.param}};
     memcpy(e.want + JUDGE_STATES, result.after.state, KINDS * sizeof *element.state);
     memcpy(e.magnitude + JUDGE_STATES, result.magnitude.state, KINDS * sizeof *element.state);
-    for (size_t array = 0; array < JUDGE_ARRAYS; array++) /* "stays at the largest finite value of its format" */
-        if (is_square(array) && isfinite(e.want[array]))
-            e.want[array] = fmin(e.want[array], numbers_largest(after->formats[array]));
     if (stays(after, &e, gradient))
         for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
             e.want[array] = before[array];

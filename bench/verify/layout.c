@@ -1,10 +1,11 @@
+/* Lays out tensors whose sizes and alignments are hard to get right. */
 #include "verify/layout.h"
 #include <stdlib.h>
 
 enum { TILE = LAYOUT_TILE, SPECIAL_TENSORS = 9 };
 
-/* One that keeps several threads busy, those that end at and around a tile's end, and some that are not aligned to more
- * than an element: elements, and those by which the tensor is shifted. */
+/* The awkward tensors: elements, and by how many each is shifted. One keeps several threads busy, some end at and
+ * around a tile's end, and some are not aligned to more than an element. */
 static const int special[SPECIAL_TENSORS][2] = {{70 * TILE + 57, 0}, {0, 0},        {1, 0},
                                                 {TILE - 1, 0},       {TILE, 0},     {TILE + 1, 0},
                                                 {3 * TILE + 8, 1},   {4 * TILE, 3}, {2 * TILE, 8}};

@@ -1,4 +1,4 @@
-/* Where the tensors of a check lie in its arrays. */
+/* The places of a check's tensors in its arrays. */
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
@@ -19,15 +19,16 @@ typedef struct layout {
     size_t tiles;
 } layout;
 
-/* Nine tensors of sizes and places chosen to be difficult, and so many small ones. Returns false if memory is lacking.
- */
+/* Lays out nine tensors of awkward sizes and alignments, plus `small_tensors` small ones. Returns false if memory is
+ * lacking. */
 bool layout_new(size_t small_tensors, layout *made);
 void layout_free(layout *made);
 
-/* Where an array of FOPT_Q8 has its absmax, one a tile: behind its codes, which leave three bytes an element. */
+/* Returns where an array of FOPT_Q8 has its absmax, one a tile: behind its codes, which leave three bytes an
+ * element. */
 float *layout_absmax(const layout *made, unsigned char *array);
 
-/* Which tensor an element, or the room behind it, belongs to; or a tile. */
+/* Return which tensor an element, or the room behind it, belongs to; or a tile. */
 size_t layout_tensor_of(const layout *made, size_t element);
 size_t layout_tensor_of_tile(const layout *made, size_t tile);
 

@@ -1,3 +1,4 @@
+/* Checks a tensor longer than 32 bits count: its numbers repeat, so that one period is enough to compare with. */
 #include "verify/long_check.h"
 #include "machine/hardware.h"
 #include "machine/parallel.h"
@@ -70,7 +71,7 @@ static fopt_status step_reference(const check_case *what, period *p, check_resul
 
 /* ---- an array, period by period ------------------------------------------------------------------------------- */
 
-/* How a period differs from what it should be: in so many bits, and first in an element that is `got`. */
+/* A difference: how many bits of a period are wrong, and the first element that is, which is `got`. */
 typedef struct difference {
     uint64_t bits;
     size_t first;
@@ -95,7 +96,7 @@ static size_t periods(uint64_t elements)
     return (size_t)((elements + PERIOD - 1) / PERIOD);
 }
 
-/* How many elements period number `item` has: the last may have fewer. */
+/* Returns how many elements period number `item` has: the last may have fewer. */
 static size_t length(const repeats *r, size_t item)
 {
     const uint64_t left = r->elements - (uint64_t)item * PERIOD;
@@ -148,7 +149,7 @@ static bool fill(repeats r)
     return parallel_items(fill_period, NULL, &r, periods(r.elements));
 }
 
-/* Returns NULL, or what went wrong. */
+/* Compares all periods. Returns NULL, or what went wrong. */
 static const char *compare(repeats r)
 {
     const size_t count = periods(r.elements);

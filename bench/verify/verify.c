@@ -1,3 +1,4 @@
+/* The command verify: its options, its cases on all threads, and the test of itself by planted faults. */
 #include "machine/hardware.h"
 #include "machine/parallel.h"
 #include "program/commands.h"
@@ -43,7 +44,7 @@ typedef struct verify_options {
     const char *json_path; /* NULL: none */
 } verify_options;
 
-/* They share no factor with the number of triples of formats: all of these take turns. */
+/* Strides through the cases. They share no factor with the number of triples of formats: all of these take turns. */
 enum { QUICK_STRIDE = 16, SELF_TEST_STRIDE = 169 };
 
 static bool is_chosen(const verify_options *chosen, const verify_case *what)
@@ -122,7 +123,7 @@ static bool make_room(const verify_hall *hall, size_t thread, size_t small_tenso
 
 /* ---- all cases ----------------------------------------------------------------------------------------------- */
 
-/* Where less memory would be left to others than this, the long tensor is not for this machine. */
+/* Bytes of memory to leave to others: where there would be less, the long tensor is not for this machine. */
 static const size_t memory_to_spare = (size_t)2 << 30;
 
 static bool check_long(const char *command, fopt_device device, verify_row *row)
@@ -236,7 +237,7 @@ static bool verify(verify_hall *hall)
 
 /* ---- planted faults ------------------------------------------------------------------------------------------ */
 
-/* How many faults were planted in a case, and missed. */
+/* Counts of the faults that were planted in a case, and missed. */
 typedef struct verify_faults {
     size_t planted, missed;
     char message[160]; /* of the first that was missed */

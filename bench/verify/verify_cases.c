@@ -1,3 +1,4 @@
+/* Numbers the cases of the command verify. */
 #include "verify/verify_cases.h"
 
 enum { FEW = 40, MANY = 10000 };
@@ -7,7 +8,7 @@ static const case_formats many_formats[] = {
     {FOPT_F32, FOPT_F32, FOPT_F32}, {FOPT_BF16, FOPT_F16, FOPT_BF16}, {FOPT_BF16, FOPT_BF16, FOPT_Q8}};
 enum { MANY_FORMATS = sizeof many_formats / sizeof *many_formats };
 
-/* More than 2^32 by less than a tile, and some. */
+/* Elements of the long tensor: 2^32, three tiles, and a part of one. */
 static const uint64_t long_elements = ((uint64_t)1 << 32) + 1000;
 static const case_formats long_formats = {FOPT_BF16, FOPT_F16, FOPT_F32};
 
@@ -29,7 +30,7 @@ size_t verify_case_count(void)
     return verify_usual_count() + rule_count() * MANY_FORMATS + 1;
 }
 
-/* The last of a rule's groups has all its options. */
+/* Returns the last of a rule's groups, which has all its options. */
 static fopt_group fullest_group(size_t rule)
 {
     size_t index = case_count() - 1;

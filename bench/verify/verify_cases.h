@@ -13,7 +13,7 @@ typedef struct verify_case {
     uint64_t long_elements; /* not 0: for long_check() */
 } verify_case;
 
-/* How many there are. Of those before verify_usual_count() each differs from all others in rule, variant or formats. */
+/* Counts the cases. Of those before verify_usual_count() each differs from all others in rule, variant or formats. */
 size_t verify_case_count(void);
 size_t verify_usual_count(void);
 verify_case verify_case_at(size_t number, uint64_t seed);

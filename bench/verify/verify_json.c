@@ -1,3 +1,4 @@
+/* The JSON file of the command verify. */
 #include "program/json_file.h"
 #include "verify/verify_report.h"
 

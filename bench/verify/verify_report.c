@@ -1,3 +1,4 @@
+/* The lines that the command verify prints. */
 #include "verify/verify_report.h"
 #include "program/options.h"
 #include <stdio.h>

@@ -23,7 +23,7 @@ typedef struct verify_row {
 
 bool verify_row_passed(const verify_row *row);
 
-/* The format of the moments, "none" if there are none. */
+/* Returns the name of the moments' format, "none" if there are none. */
 const char *verify_row_state(const verify_row *row);
 
 void verify_print_head(void);
@@ -31,7 +31,7 @@ void verify_print_head(void);
 /* Complains, as `command` (options.h), of a row that did not pass. */
 void verify_print_row(const char *command, const verify_setting *setting, const verify_row *row);
 
-/* After a failure it complains, as `command`, and returns false. */
+/* Writes the JSON file. After a failure it complains, as `command`, and returns false. */
 bool verify_json(const char *command, const char *path, const verify_setting *setting, const verify_row *rows,
                  size_t count);
 

@@ -1,5 +1,5 @@
-# `cmake --install`: the header, both libraries, what CMake and pkg-config need to find them, the license, and the program
-# with its manual page. The installed tree may be moved.
+# `cmake --install`: the header, both libraries, what CMake and pkg-config need to find them, the license, and the
+# program with its manual page. The installed tree may be moved.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)

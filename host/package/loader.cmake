@@ -1,6 +1,6 @@
 # After an installation: has the loader find the shared library at once, where it looks in that folder at all, as in
-# /usr/local/lib on most systems. It knows what is there from a list that ldconfig makes, which only root may do. Not for
-# a staged tree (DESTDIR) or another machine's.
+# /usr/local/lib on most systems. It knows what is there from a list that ldconfig makes, which only root may do. Not
+# for a staged tree (DESTDIR) or another machine's.
 if(CMAKE_CROSSCOMPILING OR NOT "$ENV{DESTDIR}" STREQUAL "")
   return()
 endif()

@@ -1,6 +1,6 @@
 # What the program says of itself, as man(7) wants it. A line "@title" or "@command" tells whose help follows. There,
-# "usage:" is the synopsis; an indented line that begins with a dash is an option, whose text is what stands right of two
-# blanks and the lines that are indented far more; any other indented line is a row of a table, kept as it is.
+# "usage:" is the synopsis; an indented line that begins with a dash is an option, whose text is what stands right of
+# two blanks and the lines that are indented far more; any other indented line is a row of a table, kept as it is.
 
 function plain(text) {
     gsub(/\\/, "\\e", text)

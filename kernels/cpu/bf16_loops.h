@@ -5,8 +5,8 @@
 #include "../formats/bf16.h"
 #include "moments.h"
 
-/* Two neighbours at a time, in a word: half the shuffling that single elements take, and just what a random word is
- * for. The array may begin anywhere. */
+/* Decodes two neighbours at a time, from a word: half the shuffling that single elements take, and as many as a random
+ * word is for. The array may begin anywhere. */
 FOPT_FN void fopt_i_bf16_get(const fopt_i_bf16 *pair, float *low, float *high)
 {
     uint32_t word;
@@ -27,10 +27,9 @@ FOPT_FN void fopt_i_bf16_put_params(fopt_i_bf16 *pair, float low, float high)
     fopt_i_bf16_put(pair, fopt_i_bf16_round(low), fopt_i_bf16_round(high));
 }
 
-FOPT_FN void fopt_i_bf16_put_moments(fopt_i_bf16 *pair, float low, float high, fopt_state_kind kind, uint64_t tile_key,
-                                     uint32_t index)
+/* `random` is the pair's word. */
+FOPT_FN void fopt_i_bf16_put_moments(fopt_i_bf16 *pair, float low, float high, fopt_state_kind kind, uint32_t random)
 {
-    const uint32_t random = fopt_i_random(tile_key, index);
     fopt_i_bf16_put(pair, fopt_i_bf16_round_moment(low, kind, fopt_i_random_half(random, 0)),
                     fopt_i_bf16_round_moment(high, kind, fopt_i_random_half(random, 1)));
 }
@@ -44,13 +43,13 @@ static inline void fopt_i_bf16_store(void *tile, size_t count, const float *rest
         out[count - 1] = fopt_i_bf16_encode(in[count - 1]);
 }
 
-/* `kind` is a constant wherever this is inlined. */
+/* Rounds and stores moments of one kind, which is a constant wherever this is inlined. */
 FOPT_FN void fopt_i_bf16_store_kind(fopt_state_kind kind, uint64_t tile_key, fopt_i_bf16 *restrict out, uint32_t count,
                                     const float *restrict in)
 {
     for (uint32_t pair = 0; pair < count / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
-        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], kind, tile_key, pair);
+        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], kind, fopt_i_random(tile_key, pair));
     }
     if (count % 2)
         out[count - 1] = fopt_i_bf16_encode_moment(in[count - 1], kind, tile_key, count - 1);
@@ -58,10 +57,10 @@ FOPT_FN void fopt_i_bf16_store_kind(fopt_state_kind kind, uint64_t tile_key, fop
 
 static inline void fopt_i_bf16_store_moments(const fopt_i_moments *to, size_t count, const float *restrict in)
 {
-    if (to->kind == FOPT_SECOND_MOMENT)
-        fopt_i_bf16_store_kind(FOPT_SECOND_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
+    if (to->kind == FOPT_MAX_SECOND_MOMENT)
+        fopt_i_bf16_store_kind(FOPT_MAX_SECOND_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
     else
-        fopt_i_bf16_store_kind(FOPT_FIRST_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
+        fopt_i_bf16_store_kind(FOPT_SECOND_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
 }
 
 #endif

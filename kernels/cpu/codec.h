@@ -1,6 +1,6 @@
 /*
- * A tile's elements from and to floats, in every format: part of walk.h. The loops are made from the list of formats, and
- * vectorised by the compiler; bf16 and q8 have faster ones of their own.
+ * A tile's elements from and to floats, in every format: part of walk.h. The loops are made from the list of formats,
+ * and vectorised by the compiler; bf16 and q8 have faster ones of their own.
  */
 #ifndef FOPT_I_CODEC_H
 #define FOPT_I_CODEC_H
@@ -29,7 +29,7 @@ static inline void fopt_i_load_each(unsigned format, const void *tile, size_t co
     }
 }
 
-/* Parameters. */
+/* Rounds and stores parameters. */
 static inline void fopt_i_store_each(unsigned format, void *tile, size_t count, const float *restrict in)
 {
     switch (format) {
@@ -59,7 +59,7 @@ static inline void fopt_i_store_each_moment(unsigned format, const fopt_i_moment
 
 /* ---- elements that share a scale ---- */
 
-/* The largest magnitude; finite ones are ordered as their bits are. */
+/* Returns the largest magnitude; finite ones are ordered as their bits are. */
 static inline float fopt_i_absmax(const float *in, size_t count)
 {
     uint32_t most = 0;
@@ -104,7 +104,7 @@ static inline void fopt_i_store_each_quantized(unsigned format, const fopt_i_mom
 
 /* ---- what the walk calls ---- */
 
-/* Once for all loops, which would hold a copy each. */
+/* Compiled once for all loops, each of which would otherwise hold a copy. */
 #ifdef __GNUC__
 #define FOPT_I_SHARED static __attribute__((noinline))
 #else

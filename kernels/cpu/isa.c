@@ -1,3 +1,4 @@
+/* Which of the CPU's instruction sets can be used here. */
 #include "isa.h"
 
 /* Asks the processor and the operating system, which must save the wide registers. */

@@ -4,8 +4,8 @@
 
 #include "job.h"
 
-/* Makes the next step on the tiles [first, first + count) of all tensors laid end to end,
- * leaving out tensors without a gradient. Expects the floating-point environment of environment.h. */
+/* Makes the next step on the tiles [first, first + count) of all tensors laid end to end, leaving out tensors without a
+ * gradient. Expects the floating-point environment of environment.h. */
 typedef void fopt_i_cpu_step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count);
 
 /* One per instruction set: see walk.h. NULL: its file was compiled without the set's flags. */

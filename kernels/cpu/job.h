@@ -1,4 +1,4 @@
-/* What the CPU walks over: all tiles of all tensors end to end, in the order of the tensors. */
+/* The CPU's walk: over all tiles of all tensors end to end, in the order of the tensors. */
 #ifndef FOPT_I_JOB_H
 #define FOPT_I_JOB_H
 
@@ -12,8 +12,8 @@ typedef struct fopt_i_cpu_job {
     uint64_t seed;
 } fopt_i_cpu_job;
 
-/* The record that a tile belongs to, by bisection: the last whose first tile is not after it. `tile` must be one of
- * the records' tiles; those without tiles are then never the last. */
+/* Finds the record that a tile belongs to, by bisection: the last whose first tile is not after it. `tile` must be one
+ * of the records' tiles; a record without tiles is then never the last. */
 static inline const fopt_i_record *fopt_i_find_record(const fopt_i_record *records, size_t count, uint64_t tile)
 {
     size_t low = 0;
@@ -26,7 +26,7 @@ static inline const fopt_i_record *fopt_i_find_record(const fopt_i_record *recor
     return records + low;
 }
 
-/* Where a record's part of a walk that stops at tile `end` stops. */
+/* Returns the end of a record's part of a walk that ends at tile `end`. */
 static inline uint64_t fopt_i_tiles_until(const fopt_i_record *r, uint64_t end)
 {
     uint64_t own_end = r->first_tile + fopt_i_tile_count(r->count);

@@ -9,7 +9,7 @@
 #endif
 
 #ifdef __AVX512BW__
-/* 32 halves of floats out of a table of 128 or 256, which lie in registers of 32. */
+/* Looks 32 halves of floats up in a table of 128 or 256, which lie in registers of 32. */
 FOPT_FN __m512i fopt_i_q8_permute(const __m512i *table, int entries, __m512i index, __mmask32 bit6, __mmask32 bit7)
 {
     const __m512i low = _mm512_mask_blend_epi16(bit6, _mm512_permutex2var_epi16(table[0], index, table[1]),
@@ -21,7 +21,8 @@ FOPT_FN __m512i fopt_i_q8_permute(const __m512i *table, int entries, __m512i ind
                                                            _mm512_permutex2var_epi16(table[6], index, table[7])));
 }
 
-/* Index vectors: fopt_i_q8_halves picks the even or odd 16-bit halves of 64; fopt_i_q8_pairs interleaves two vectors. */
+/* Return index vectors: fopt_i_q8_halves() picks the even or odd 16-bit halves of 64, fopt_i_q8_pairs() interleaves two
+ * vectors. */
 FOPT_FN __m512i fopt_i_q8_halves(int first)
 {
     uint16_t place[32];
@@ -39,8 +40,8 @@ FOPT_FN __m512i fopt_i_q8_pairs(int first)
 }
 #endif
 
-/* out[i] = table[index[i]] * factor. The one loop that compilers leave to scalar loads. AVX-512 permutes the table
- * instead, in halves of its floats, by 32 indices at once: both arrays have room for a tile. */
+/* Computes out[i] = table[index[i]] * factor, in the one loop that compilers leave to scalar loads. AVX-512 permutes
+ * the table instead, in halves of its floats, by 32 indices at once: both arrays have room for a tile. */
 FOPT_FN void fopt_i_q8_look_up(const float *table, int entries, const uint16_t *index, float factor, size_t count,
                                float *out)
 {
@@ -71,15 +72,15 @@ FOPT_FN void fopt_i_q8_look_up(const float *table, int entries, const uint16_t *
 #endif
 }
 
-/* Indices for the elements up to the next multiple of 32. */
+/* Fills the indices up to the next multiple of 32. */
 static inline void fopt_i_q8_fill_up(uint16_t *index, size_t count)
 {
     for (; count % 32 != 0; count++)
         index[count] = 0;
 }
 
-/* Bytes are widened and narrowed by loops that do nothing else: mixed with arithmetic on 32 bits they cost more than
- * that. `out` has room for a tile. */
+/* Decodes a tile; `out` has room for a whole one. Bytes are widened and narrowed by loops that do nothing else: mixed
+ * with arithmetic on 32 bits they cost more than that does. */
 static inline void fopt_i_q8_load_moments(const fopt_i_moments *from, size_t count, float *restrict out)
 {
     _Alignas(64) uint16_t codes[FOPT_I_TILE];

@@ -15,7 +15,8 @@
 #include "isa.h"
 
 /* A row of FOPT_I_LOOPS, with or without the options that are most often off: choosing between their outcomes by masks
- * takes a fifth of the time of a loop that arithmetic bounds. A constant wherever a function with it is inlined. */
+ * takes a fifth of the time of a loop that arithmetic bounds. It is a constant wherever a function with it is
+ * inlined. */
 typedef struct variant {
     fopt_i_arithmetic arithmetic;
     bool simple;
@@ -23,7 +24,7 @@ typedef struct variant {
     bool quantized;
 } variant;
 
-/* What a tile's elements are computed with: one tensor's part of a walk. */
+/* One tensor's part of a walk: what its elements are computed with. */
 typedef struct work {
     const fopt_i_record *record;
     const fopt_format *state_format;
@@ -45,7 +46,7 @@ typedef struct elements {
     float *param, *grad, *state[FOPT_I_STATE_KINDS];
 } elements;
 
-/* The loop that everything else is around. */
+/* Runs the rule over float arrays: the loop that everything else is around. */
 FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, elements all)
 {
     float *restrict param = all.param;
@@ -84,8 +85,8 @@ FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, ele
 /* The most elements that a vector register holds. */
 #define LANES 16
 
-/* The last elements of a tensor, fewer than LANES: through buffers of a full register. Left to the loop they would be
- * computed one at a time, and for a model of many small tensors take longer than all the rest. */
+/* Steps the last elements of a tensor, fewer than LANES, through buffers of a full register. Left to the loop they
+ * would be computed one at a time, and for a model of many small tensors take longer than all the rest. */
 FOPT_FN void step_rest(variant v, const fopt_i_coef *coef, size_t count, elements all)
 {
     _Alignas(64) float lanes[2 + FOPT_I_STATE_KINDS][LANES] = {{0}};
@@ -119,7 +120,7 @@ FOPT_FN void step_all(variant v, const fopt_i_coef *coef, size_t count, elements
 
 /* ---- a tile of any formats ----------------------------------------------------------------------------------- */
 
-/* A tile of parameters or gradients as floats: in place, or decoded into `buffer`. */
+/* Returns a tile of parameters or gradients as floats: in place, or decoded into `buffer`. */
 FOPT_FN float *load(void *array, unsigned format, uint64_t tile, size_t count, float *buffer)
 {
     void *data = fopt_i_at_tile(array, format, tile);
@@ -144,7 +145,7 @@ FOPT_FN fopt_i_moments moments_of(const work *w, unsigned kind, uint64_t tile)
         .data = fopt_i_at_tile(r->state[kind], w->state_format[kind], tile),
         .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
         .kind = (fopt_state_kind)kind,
-        .tile_key = fopt_i_tile_key(w->beginning.step_keys[kind], r->tile_offset + tile),
+        .tile_key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile),
     };
 }
 
@@ -172,8 +173,9 @@ FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64
 
 /* ---- a whole tile that is bf16 throughout -------------------------------------------------------------------- */
 
-/* Such a step moves so few bytes that passing floats through buffers would take longer than the memory does. So the
- * tile is decoded, computed and encoded in registers, two neighbours at a time. */
+/* Tells whether all of a tensor's arrays are bf16. Such a step moves so few bytes that passing floats through buffers
+ * would take longer than the memory does. So a tile is decoded, computed and encoded in registers, two neighbours at a
+ * time. */
 FOPT_FN bool all_bf16(variant v, const work *w)
 {
     bool all = w->record->param_format == FOPT_BF16 && w->record->grad_format == FOPT_BF16;
@@ -197,8 +199,7 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
     fopt_i_bf16 *restrict second = bf16_moments(v, r, FOPT_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict max_second = bf16_moments(v, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict buffer = bf16_moments(v, r, FOPT_MOMENTUM_BUFFER, tile);
-    /* The key of the one kind that is rounded stochastically. */
-    const uint64_t key = fopt_i_tile_key(w->beginning.step_keys[FOPT_SECOND_MOMENT], r->tile_offset + tile);
+    const uint64_t key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
@@ -217,14 +218,15 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
         low = update(v, coef, low, low_gradient);
         high = update(v, coef, high, high_gradient);
         fopt_i_bf16_put_params(param + i, low.param, high.param);
+        const uint32_t random = fopt_i_random(key, pair);
         if (v.kinds & FOPT_I_FIRST)
-            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, random);
         if (v.kinds & FOPT_I_SECOND)
-            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, random);
         if (v.kinds & FOPT_I_MAX_SECOND)
-            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, key, pair);
+            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, random);
         if (v.kinds & FOPT_I_BUFFER)
-            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, key, pair);
+            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, random);
     }
 }
 
@@ -263,7 +265,7 @@ static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint6
 static void step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
-    work w = {.record = NULL}; /* of no step yet */
+    work w = {.record = NULL}; /* no step has begun */
 
     for (const fopt_i_record *r = fopt_i_find_record(job->records, job->record_count, first); first < end; r++) {
         const uint64_t here = fopt_i_tiles_until(r, end) - first;

@@ -252,7 +252,7 @@ template <typename Maps> __device__ __forceinline__ void fopt_i_share(Maps &shar
         ((float *)&shared)[i] = ((const float *)&literals)[i];
 }
 
-/* In shared memory, where looking up costs least, for all tiles that a block of threads takes. */
+/* Copies the maps into shared memory, where looking up costs least, for all tiles that a block of threads takes. */
 __device__ __forceinline__ const fopt_i_maps *fopt_i_share_maps()
 {
     __shared__ fopt_i_maps maps;

@@ -13,40 +13,41 @@
 extern "C" {
 #endif
 
-/* What a step reads, in device memory. The tiles of all tensors lie end to end in an order of the host's choice, in
- * which those of one loop are consecutive. */
+/* The tables that a step reads, in device memory. The tiles of all tensors lie end to end in an order of the host's
+ * choice, in which those of one loop are consecutive. */
 typedef struct fopt_i_cuda_tables {
     fopt_i_record *records;
     fopt_i_group *groups;
     fopt_i_coef *coefs;     /* one a record, of the step under way */
-    uint64_t *step_keys;    /* FOPT_I_STATE_KINDS a record, likewise: of the random bits */
+    uint64_t *step_keys;    /* one a record, likewise: of the random bits */
     uint32_t *tile_records; /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;
 } fopt_i_cuda_tables;
 
-/* NULL is the legacy default stream, whatever default a program's flags give to NULL in its own files. */
+/* Returns the stream: NULL is the legacy default stream, whatever default a program's flags give to NULL in its own
+ * files. */
 static inline cudaStream_t fopt_i_cuda_stream(cudaStream_t stream)
 {
     return stream ? stream : cudaStreamLegacy;
 }
 
-/* Loads onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], or all that the other
- * functions on tables launch. Fails if this build has no code for the device. */
+/* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], or all that the other
+ * functions on tables launch. Fail if this build has no code for the device. */
 cudaError_t fopt_i_cuda_load_step(unsigned loop);
 cudaError_t fopt_i_cuda_load_tables(void);
 
 /* Fills tile_records from the records. */
 cudaError_t fopt_i_cuda_index_tiles(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 
-/* The beginning of a step: counts it, and computes coefficients and keys, of each tensor that has a gradient. */
+/* Begins a step: counts it, and computes coefficients and keys, for each tensor that has a gradient. */
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 
-/* The step itself, on the tiles [first, first + count), which must all belong to FOPT_I_LOOPS[loop]. */
+/* Makes the step on the tiles [first, first + count), which must all belong to FOPT_I_LOOPS[loop]. */
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
                              cudaStream_t stream);
 
-/* The next step of a tensor that is in no table, which is not counted. */
+/* Makes the next step of a tensor that is in no table, and does not count it. */
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
 
@@ -56,7 +57,7 @@ cudaError_t fopt_i_cuda_set_group(const fopt_i_cuda_tables *tables, size_t group
 cudaError_t fopt_i_cuda_set_lr(const fopt_i_cuda_tables *tables, size_t group, double lr, cudaStream_t stream);
 cudaError_t fopt_i_cuda_set_step(const fopt_i_cuda_tables *tables, size_t record, int64_t step, cudaStream_t stream);
 
-/* The gradients of all records, by several launches. *some: whether any launch succeeded. */
+/* Replaces the gradients of all records, by several launches. *some: whether any launch succeeded. */
 cudaError_t fopt_i_cuda_set_grads(const fopt_i_cuda_tables *tables, void *const *grads, cudaStream_t stream,
                                   bool *some);
 

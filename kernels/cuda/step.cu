@@ -5,9 +5,9 @@
 
 enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP };
 
-/* Blocks that must fit a multiprocessor, which caps the registers: as many as there can be without spills. A warp has
- * three to five KiB of loads under way, so that even two blocks keep the memory busy. With quantized moments they have
- * less, but are bound by instructions rather. */
+/* Returns how many blocks must fit a multiprocessor, which caps the registers: as many as there can be without spills.
+ * A warp has three to five KiB of loads under way, so that even two blocks keep the memory busy. With quantized moments
+ * it has less, but instructions are the bound there. */
 static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
     unsigned arrays = 0;
@@ -18,14 +18,15 @@ static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* A grid may have 2^31 - 1 blocks: 4 * 10^12 elements, more than any device has memory for. */
+/* Returns the number of this warp. A grid may have 2^31 - 1 blocks: 4 * 10^12 elements, more than any device has memory
+ * for. */
 __device__ __forceinline__ uint64_t warp_index()
 {
     return ((uint64_t)blockIdx.x * BLOCK + threadIdx.x) / FOPT_I_WARP;
 }
 
-/* A warp takes one tile. Where moments are quantized, and the block has filled shared memory first, it takes as many in
- * turn as there are for it; returns whether there is another. */
+/* Advances to this warp's next tile; returns false if there is none. A warp takes several only where moments are
+ * quantized: there its block has filled shared memory first. */
 template <class Loop> __device__ __forceinline__ bool next_tile(uint64_t &tile, uint64_t count)
 {
     tile += (uint64_t)gridDim.x * WARPS;
@@ -41,7 +42,7 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
     if (!record->grad)
         return;
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index], first + tile - record->first_tile};
+                    tables.step_keys[index], first + tile - record->first_tile};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
 
@@ -73,7 +74,7 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     if (tile < arguments.tile_count)
         do
             step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.beginning.coef,
-                             arguments.beginning.step_keys, tile},
+                             arguments.beginning.step_key, tile},
                             maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }
@@ -123,7 +124,7 @@ template <class Loop> static cudaError_t launch_update(const update_arguments &a
     return error ? error : cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
 }
 
-/* To ask for a kernel's attributes loads it. */
+/* Loads a kernel, by asking for its attributes. */
 template <class Loop> static cudaError_t load_tables()
 {
     cudaFuncAttributes attributes;

@@ -13,8 +13,8 @@ struct work {
     const fopt_i_record *record;
     const fopt_format *state_format;
     const fopt_i_coef *coef;
-    const uint64_t *step_keys; /* by kind */
-    uint64_t tile;             /* of the tensor or shard */
+    uint64_t step_key; /* of the random bits */
+    uint64_t tile;     /* of the tensor or shard */
 };
 
 /* A tile's arrays, each from the tile's first element. */
@@ -22,7 +22,7 @@ struct arrays {
     void *param, *grad, *state[FOPT_I_STATE_KINDS];
     float *absmax[FOPT_I_STATE_KINDS], old_absmax[FOPT_I_STATE_KINDS];
     unsigned param_format, grad_format, state_format[FOPT_I_STATE_KINDS];
-    uint64_t tile_key[FOPT_I_STATE_KINDS];
+    uint64_t tile_key; /* of the random bits */
 };
 
 /* The loops of rules.h: each is a rule's arithmetic and the state arrays that it keeps. */
@@ -51,11 +51,13 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
     a.grad_format = r.grad_format;
     a.param = fopt_i_at_tile<false>(r.param, a.param_format, w.tile);
     a.grad = fopt_i_at_tile<false>(r.grad, a.grad_format, w.tile);
+    bool rounds = false; /* a moment, by random bits */
 #pragma unroll
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++) {
         if (!(Loop::kinds & 1u << k))
             continue;
         a.state_format[k] = w.state_format[k];
+        rounds = rounds || a.state_format[k] != FOPT_F32;
         if (!is_quantized<Loop>(a, k)) {
             a.state[k] = fopt_i_at_tile<false>(r.state[k], a.state_format[k], w.tile);
         } else {
@@ -63,9 +65,8 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
             a.absmax[k] = r.absmax[k] + w.tile;
             a.old_absmax[k] = fopt_i_load_one(a.absmax[k], FOPT_F32, 0);
         }
-        a.tile_key[k] = a.state_format[k] == FOPT_F32 ? 0 /* no random bits */
-                                                      : fopt_i_tile_key(w.step_keys[k], r.tile_offset + w.tile);
     }
+    a.tile_key = rounds ? fopt_i_tile_key(w.step_key, r.tile_offset + w.tile) : 0;
     return a;
 }
 
@@ -178,11 +179,11 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
             const float absmax = fopt_i_warp_max(fopt_i_lane_max(all.state[k]));
             fopt_i_put<true>(
                 a.state[k], a.state_format[k], place,
-                fopt_i_encode_scaled(maps, all.state[k], a.state_format[k], absmax, kind, a.tile_key[k], place));
+                fopt_i_encode_scaled(maps, all.state[k], a.state_format[k], absmax, kind, a.tile_key, place));
             put_absmax(a, k, lane, absmax);
         } else {
             fopt_i_put<false>(a.state[k], a.state_format[k], place,
-                              fopt_i_encode_moment(all.state[k], a.state_format[k], kind, a.tile_key[k], place));
+                              fopt_i_encode_moment(all.state[k], a.state_format[k], kind, a.tile_key, place));
         }
     }
 }
@@ -246,9 +247,9 @@ __device__ __forceinline__ void step_part(const arrays &a, const fopt_i_coef &co
             const fopt_state_kind kind = (fopt_state_kind)k;
             if (is_quantized<Loop>(a, k))
                 fopt_i_store_one_scaled(maps, a.state[k], a.state_format[k], i, moment(e, k), absmax[k], kind,
-                                        a.tile_key[k]);
+                                        a.tile_key);
             else
-                fopt_i_store_one_moment(a.state[k], a.state_format[k], i, moment(e, k), kind, a.tile_key[k]);
+                fopt_i_store_one_moment(a.state[k], a.state_format[k], i, moment(e, k), kind, a.tile_key);
         }
     }
 #pragma unroll

@@ -43,7 +43,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
         return;
     record->step = b.inputs.step;
     tables.coefs[i] = b.coef;
-    memcpy(&tables.step_keys[FOPT_I_STATE_KINDS * i], b.step_keys, sizeof b.step_keys);
+    tables.step_keys[i] = b.step_key;
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)
@@ -85,7 +85,7 @@ cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_
     return cudaLaunchKernelEx(&config, zero_grads, *tables);
 }
 
-/* As many pointers as fit the 4 KiB of arguments that every device takes. */
+/* A part of the pointers: as many as fit the 4 KiB of arguments that every device takes. */
 struct pointers {
     uint64_t first;
     uint32_t count;
@@ -98,7 +98,7 @@ static __global__ void __launch_bounds__(BLOCK)
 {
     for (uint32_t i = threadIdx.x; i < grads.count; i += BLOCK) {
         fopt_i_record *record = &records[grads.first + i];
-        record->grad = record->count > 0 ? grads.pointer[i] : nullptr;
+        record->grad = record->count > 0 ? grads.pointer[i] : NULL;
     }
 }
 

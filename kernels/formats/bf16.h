@@ -35,12 +35,12 @@ FOPT_FN uint32_t fopt_i_bf16_add(float x, uint32_t addend)
     return x != x ? 0x7fc00000u : sum;
 }
 
-/* Averages of squares are rounded stochastically: at beta 0.999 one step changes them by less than half a unit, so that
- * rounding to the nearest would freeze them. AMSGrad's maximum adds nothing up, and is rounded to the nearest like a
- * first moment. `random` has 16 bits. */
+/* Averages and sums are rounded stochastically: at beta 0.999 one step changes them by less than half a unit, so that
+ * rounding to the nearest would freeze them. AMSGrad's maximum adds nothing up, and is rounded to the nearest. `random`
+ * has 16 bits. */
 FOPT_FN uint32_t fopt_i_bf16_round_moment(float x, fopt_state_kind kind, uint32_t random)
 {
-    return fopt_i_bf16_add(x, kind == FOPT_SECOND_MOMENT ? random : fopt_i_bf16_half_unit(x));
+    return fopt_i_bf16_add(x, kind == FOPT_MAX_SECOND_MOMENT ? fopt_i_bf16_half_unit(x) : random);
 }
 
 FOPT_FN fopt_i_bf16 fopt_i_bf16_encode(float x)

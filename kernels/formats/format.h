@@ -1,5 +1,5 @@
 /*
- * What a format is: how the elements of one array are stored. Format NAME is a header of conversions and a line of
+ * A format is how the elements of one array are stored. Format NAME is a header of conversions and a line of
  * formats.h; from these both backends make what they need.
  *
  *   fopt_i_NAME                the type of a stored element, of 1, 2 or 4 bytes
@@ -13,12 +13,12 @@
  *   fopt_i_NAME_maps           what the conversions look up, of a multiple of 4 bytes: on CUDA it is in shared memory
  *   fopt_i_NAME_literals       its one value
  *   fopt_i_NAME_scale          what elements are multiplied by to be encoded
- *   fopt_i_NAME_encode_scaled  x, of which x times the scale is from -1 to 1 but for a rounding: fopt_i_NAME_encode_moment
- *                              with maps and scale before it
+ *   fopt_i_NAME_encode_scaled  x, where x times the scale is from -1 to 1 but for a rounding: as
+ *                              fopt_i_NAME_encode_moment, with maps and scale before its arguments
  *   fopt_i_NAME_decode_scaled  the float that a stored element of a kind stands for, beside its absmax
- * Such a format owes that a positive second moment, or maximum of these, never becomes zero, where the step would divide
- * by eps; that a tile of zeros comes back as zeros; that no magnitude comes back larger than absmax. What is not finite
- * does not reach it: see fopt_i_contain() in rules/element.h.
+ * Such a format owes that a positive second moment, or maximum of these, never becomes zero, where the step would
+ * divide by eps; that a tile of zeros comes back as zeros; that no magnitude comes back larger than absmax. What is not
+ * finite does not reach it: see fopt_i_contain() in rules/element.h.
  */
 #ifndef FOPT_I_FORMAT_H
 #define FOPT_I_FORMAT_H
@@ -26,7 +26,7 @@
 #include "../random.h"
 #include "fusedopt.h"
 
-/* Whether moments of a kind may be negative. */
+/* Tells whether moments of a kind may be negative. */
 FOPT_FN bool fopt_i_has_sign(fopt_state_kind kind)
 {
     return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;

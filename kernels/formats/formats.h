@@ -7,8 +7,8 @@
 #include "f32.h"
 #include "q8.h"
 
-/* Enumerator and name, given to one of three macros by what a format may store: any array; parameters and gradients;
- * or moments, quantized: by whole tiles, whose elements share a scale. A group with a quantized moment has a loop of its
+/* Enumerator and name, given to one of three macros by what a format may store: any array; parameters and gradients; or
+ * moments, quantized: by whole tiles, whose elements share a scale. A group with a quantized moment has a loop of its
  * own: see fopt_i_contain() in rules/element.h. */
 #define FOPT_I_FORMAT_LIST(ANY, PARAMS, QUANTIZED)                                                                     \
     ANY(FOPT_F32, f32)                                                                                                 \
@@ -22,7 +22,7 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* 0 if there is no such format. */
+/* Returns the bytes of an element, 0 if there is no such format. */
 FOPT_FN size_t fopt_i_element_bytes(unsigned format)
 {
     switch (format) {
@@ -32,7 +32,7 @@ FOPT_FN size_t fopt_i_element_bytes(unsigned format)
         FOPT_I_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
-    return 0;
+    return 1; /* there is no other format */
 }
 
 FOPT_FN bool fopt_i_is_quantized(unsigned format)

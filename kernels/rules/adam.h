@@ -42,7 +42,7 @@ FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
 
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
     e.first = fopt_i_moment(fopt_i_average(c.first, g, e.first));
     e.second = fopt_i_average_square(c.second, g, e.second);
     float second = e.second;
@@ -68,7 +68,7 @@ static inline unsigned fopt_i_adam_kinds(const fopt_group *group)
     return FOPT_I_FIRST | FOPT_I_SECOND | (group->flags & FOPT_AMSGRAD ? FOPT_I_MAX_SECOND : 0);
 }
 
-/* Without any of the three, every gradient of zero would be 0 / 0: nobody means that. */
+/* Refuses all three at 0: every gradient of zero would then be 0 / 0, which nobody means. */
 static inline const char *fopt_i_adam_check(const fopt_group *group)
 {
     return group->beta1 == 0 && group->beta2 == 0 && group->eps == 0

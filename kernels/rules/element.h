@@ -33,7 +33,7 @@
 #define FOPT_I_DAMPENING (1u << 3)
 #define FOPT_I_ALPHA     (1u << 4)
 
-/* What a step of a tensor is computed from, besides its elements (begin.h). */
+/* The input of a tensor's step, besides its elements (begin.h). */
 typedef struct fopt_i_inputs {
     const fopt_group *group;
     int64_t step; /* its number, from 1 */
@@ -84,7 +84,7 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
 {
     uint32_t good = 0xffffffffu;
     if (kinds & FOPT_I_SECOND)
-        good &= fopt_i_mask(e.second < FLT_MAX);
+        good &= fopt_i_mask(e.second <= FLT_MAX);
     if (kinds & FOPT_I_BUFFER)
         good &= fopt_i_mask(fabsf(e.buffer) <= FLT_MAX);
     if ((kinds & (FOPT_I_FIRST | FOPT_I_SECOND)) == FOPT_I_FIRST)
@@ -97,8 +97,9 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
     return e;
 }
 
-/* Decay joins the update before it meets the parameter: one rounding at the parameter's magnitude. The usual
- * p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and weight_decay 0.01 leaves no decay. */
+/* Subtracts the update. Decay joins it before it meets the parameter: one rounding at the parameter's magnitude. The
+ * usual p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and weight_decay 0.01 leaves no
+ * decay. */
 FOPT_FN float fopt_i_apply(fopt_i_ends c, float param, float update)
 {
     return param - fopt_i_select(c.decoupled, fmaf(c.decoupled_decay, param, update), update);

@@ -39,7 +39,7 @@ FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
 
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
     e.second = fopt_i_average_square(c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
@@ -73,7 +73,7 @@ static inline unsigned fopt_i_rmsprop_kinds(const fopt_group *group)
     return kinds;
 }
 
-/* Without both, every gradient of zero would be 0 / 0: nobody means that. */
+/* Refuses both at 0: every gradient of zero would then be 0 / 0, which nobody means. */
 static inline const char *fopt_i_rmsprop_check(const fopt_group *group)
 {
     return group->alpha == 0 && group->eps == 0 ? "alpha and eps are both 0: fopt_group_init() sets them" : NULL;

@@ -70,7 +70,7 @@ FOPT_FN void fopt_i_coefficients(const fopt_i_inputs *in, fopt_i_coef *coef)
     }
 }
 
-/* The update of one element. `arithmetic` and `kinds` are constants wherever this is inlined. */
+/* Updates one element. `arithmetic` and `kinds` are constants wherever this is inlined. */
 FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsigned kinds, const fopt_i_coef *coef,
                                              fopt_i_element e, float gradient)
 {
@@ -84,7 +84,7 @@ FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsig
     return e;
 }
 
-/* Turns off the options that most often are; 0 if none was on. */
+/* Turns off the options that most often are; returns 0 if none was on. */
 FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef)
 {
     switch (arithmetic) {

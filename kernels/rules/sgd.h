@@ -50,7 +50,9 @@ FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fop
     if (kinds & FOPT_I_BUFFER) {
         float g = direction;
         float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
-        e.buffer = fopt_i_moment(fopt_i_select(c.averages, fopt_i_average(c.average, g, e.buffer), sum));
+        /* So that the difference of gradient and average is finite. */
+        const float ema = fopt_i_average(c.average, fopt_i_clamp(g, 0x1p126f), e.buffer);
+        e.buffer = fopt_i_moment(fopt_i_select(c.averages, ema, sum));
         direction = fopt_i_select(c.nesterov, fmaf(c.lookahead, e.buffer, g), e.buffer);
     }
     e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);

@@ -1,3 +1,4 @@
+/* The allocator that keeps books. */
 #include "books.h"
 
 #include <criterion/criterion.h>

@@ -1,3 +1,4 @@
+/* Three ways for a caller to make parallel_for's calls. */
 #include "callers_threads.h"
 
 #include <pthread.h>

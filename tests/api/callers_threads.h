@@ -10,7 +10,8 @@ typedef void call_function(void *argument, size_t index);
 int forwards(void *context, size_t count, call_function *function, void *argument);
 int backwards(void *context, size_t count, call_function *function, void *argument);
 
-/* Starts that many threads: number i makes the calls i, i + OWN_THREADS, and so on. Fails if one cannot be started. */
+/* Starts OWN_THREADS threads: number i makes the calls i, i + OWN_THREADS, and so on. Fails if one cannot be
+ * started. */
 enum { OWN_THREADS = 4 };
 int on_own_threads(void *context, size_t count, call_function *function, void *argument);
 

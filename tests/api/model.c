@@ -1,10 +1,12 @@
+/* The small model: its tensors, its groups, and what a step can change of it. */
 #include "model.h"
 
 #include <string.h>
 
 const char *const model_names[MODEL_TENSORS] = {"sgd", "momentum", "rmsprop", "adam", "adamw"};
 
-/* Moderate numbers of both signs. As 16 bits, 0x3c00 begins [1, 2) of f16, and [1/128, 1/64] of bf16. */
+/* Fills an array with moderate numbers of both signs. As 16 bits, 0x3c00 begins [1, 2) of f16, and [1/128, 1/64] of
+ * bf16. */
 static void fill(unsigned char *array, fopt_format format, size_t seed)
 {
     for (size_t i = 0; i < MODEL_ELEMENTS; i++) {

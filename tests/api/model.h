@@ -39,10 +39,10 @@ void model_describe(model *m);
 /* Creates the optimizer from the descriptions. */
 void model_create(model *m);
 
-/* Both, and makes a first step, so that no state is zero. */
+/* Does both, and makes a first step, so that no state is zero. */
 void model_open(model *m);
 
-/* The last argument but two of fopt_update() for one tensor: its moments lie in m->memory. */
+/* Describes the moments of one tensor as fopt_update() takes them: they lie in m->memory. */
 void model_states(model *m, size_t tensor, fopt_array states[FOPT_STATE_KINDS]);
 
 /* Everything that a step can change, to be compared with memcmp(). */
@@ -57,7 +57,7 @@ void model_read(const model *m, model_snapshot *snapshot);
 /* Makes a step of a model on which all calls since model_open() were refused, and expects what a fresh one gives. */
 void model_expect_as_fresh(model *m);
 
-/* Whether the parts of `pattern` between asterisks occur in the text, in that order. */
+/* Tells whether the parts of `pattern` between asterisks occur in the text, in that order. */
 bool mentions(const char *text, const char *pattern);
 
 #endif

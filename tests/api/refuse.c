@@ -1,3 +1,4 @@
+/* Makes the calls that take descriptions, and expects them to be refused. */
 #include "refuse.h"
 
 #include <stdio.h>

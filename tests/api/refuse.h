@@ -1,6 +1,4 @@
-/*
- * The calls that take descriptions, made with a valid one of which a test has spoiled a part.
- */
+/* The calls that take descriptions, made with a valid one of which a test has spoiled a part. */
 #ifndef FUSEDOPT_TESTS_REFUSE_H
 #define FUSEDOPT_TESTS_REFUSE_H
 
@@ -13,7 +11,7 @@ enum { QUERY = 1, CREATE = 2, UPDATE = 4, SET_GROUP = 8 };
 #define WITH_GROUP  (DESCRIBED | SET_GROUP)
 #define WITH_MEMORY (CREATE | UPDATE)
 
-/* What those calls are given. fopt_update() and fopt_set_group() get one of the tensors and groups. */
+/* The arguments of those calls. fopt_update() and fopt_set_group() get one of the tensors and groups. */
 typedef struct arguments {
     fopt_config config;
     fopt_group groups[MODEL_TENSORS];
@@ -37,7 +35,7 @@ extern model refuse_model;
 void refuse_open(void);
 void refuse_close(void);
 
-/* Valid arguments, about one of the groups or tensors where a call takes one. */
+/* Fills in valid arguments, about one of the groups or tensors where a call takes one. */
 void fill_arguments(arguments *a, size_t index);
 
 /*

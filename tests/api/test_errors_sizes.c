@@ -215,8 +215,8 @@ Test(errors_sizes, larger)
     }
 }
 
-/* What a smaller struct has not is zero, whatever lies behind it; nothing behind it is written. The model's own are valid
- * without their last fields. */
+/* Fields that a smaller struct lacks are zero, whatever lies behind it; nothing behind it is written. The model's own
+ * structs are valid without their last fields. */
 Test(errors_sizes, smaller)
 {
     static _Alignas(64) unsigned char memory[FOPT_STATE_KINDS * ROOM];

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The project is configured from any tree that holds its files, and the commit that its records name is the tree's own or
-# "unknown". Arguments: the project's folder, cmake, its generator, the C compiler. Prints TAP.
+# The project is configured from any tree that holds its files, and the commit that its records name is the tree's own
+# or "unknown". Arguments: the project's folder, cmake, its generator, the C compiler. Prints TAP.
 set -u
 project=$1 cmake=$2 generator=$3 compiler=$4
 # shellcheck source=tap.sh
@@ -10,7 +10,8 @@ unset GIT_DIR GIT_WORK_TREE
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org
 export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org
 
-# configures FOLDER COMMIT TEXT [OPTION]...: that a build of the program alone is configured, and takes this for its commit.
+# configures FOLDER COMMIT TEXT [OPTION]...: that a build of the program alone is configured, and takes this for its
+# commit.
 configures() {
     local tree=$1 expected=$2 text=$3 found status
     shift 3

@@ -28,7 +28,8 @@ status=$?
 report $? "a failure is told by the exit status"
 [ "$(tail -n 1 out)" = "6 passed, 9 failed, 1 skipped" ]
 report $? "each program that dies or stops early counts as a failure"
-[ "$(grep -c 'died or did not finish' out)" -eq 7 ] && grep -q '  dies_amid died .*: 1 of 4 tests, last: ok 1 - g' out &&
+[ "$(grep -c 'died or did not finish' out)" -eq 7 ] &&
+    grep -q '  dies_amid died .*: 1 of 4 tests, last: ok 1 - g' out &&
     grep -q '  hangs died .*Timeout' out && grep -q '  says_nothing died or did not finish (Passed): 0 of ? tests' out
 report $? "and is named, with how far it came"
 [ "$(grep -cE '^ *[0-9]+/9 [a-z_]+: [0-9]+ passed, ' out)" -eq 9 ]

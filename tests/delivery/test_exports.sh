@@ -21,13 +21,18 @@ declared=$(grep -oE 'FOPT_API .*' "$header" | grep -oE '\bfopt_[a-z_]+\(' | tr -
 check "every function of the header is exported, and none else" "$(diff <(sort -u <<<"$exported") <(echo "$declared"))"
 
 # The environment is read once, as the library is loaded; NVTX keeps what a profiler has put into its table.
-writable=$(objdump -t "$static" 2>/dev/null | awk '$0 ~ / O \.(data|bss|tbss|tdata|data\.rel|data\.rel\.local)[ \t]/ { print $NF }' |
+writable=$(objdump -t "$static" 2>/dev/null |
+    awk '$0 ~ / O \.(data|bss|tbss|tdata|data\.rel|data\.rel\.local)[ \t]/ { print $NF }' |
     ours | grep -vxE 'last_error|wished_isa|nvtxGlobals_v3')
 check "no writable data but the text of each thread's last error, what FUSEDOPT_ISA was, and NVTX's table" "$writable"
+
+# undefined LIBRARY...: the names that they take from elsewhere.
+undefined() { nm -u "$@" 2>/dev/null | awk '{ print $NF }' | sort -u; }
 check "no memory is allocated but by allocators, whose default takes aligned_alloc()" \
-    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(malloc|calloc|realloc|strn?dup|qsort|asprintf)$')"
+    "$(undefined "$static" | grep -E '^(malloc|calloc|realloc|strn?dup|qsort|asprintf)$')"
 check "nothing prints, exits or aborts" \
-    "$(nm -u "$static" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
+    "$(undefined "$static" |
+        grep -E '^(printf|puts|putchar|fprintf|fputs|perror|exit|_exit|abort|__assert_fail)$')"
 check "no C++ runtime and no CUDA driver is asked for, so that C links it, and a machine without a GPU starts it" \
-    "$(nm -u "$static" "$shared" 2>/dev/null | awk '{ print $NF }' | sort -u | grep -E '^(_Z|__cxa_[^af]|__gxx|_Unwind|cu[A-Z])')"
+    "$(undefined "$static" "$shared" | grep -E '^(_Z|__cxa_[^af]|__gxx|_Unwind|cu[A-Z])')"
 finish

@@ -117,7 +117,8 @@ END
 
 run() { # RESULTS STEP...
     : >"$1.clocks"
-    PATH=$tools:$PATH OUT=$1 NCU_ARGUMENTS=$1.ncu CLOCK_READINGS=$1.clocks GPU_SHIFT=20 GPU_REPEAT=1 GPU_SHAPES=flat GPU_VERIFY="--case 3280" \
+    PATH=$tools:$PATH OUT=$1 NCU_ARGUMENTS=$1.ncu CLOCK_READINGS=$1.clocks \
+        GPU_SHIFT=20 GPU_REPEAT=1 GPU_SHAPES=flat GPU_VERIFY="--case 3280" \
         "$tree/bench/gpu/run" "${@:2}" >"$dir/printed" 2>&1
 }
 ended() { grep -qE "^== end $1: status $2, [0-9]+ s" "$out/log.txt"; } # NAME STATUS

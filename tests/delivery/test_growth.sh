@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Whether structs may grow: programs that were compiled against another header than the library's, one with the last field
-# of each struct left out, as an earlier one had it, and one with a field more in each, as a later one will have.
+# Whether structs may grow: programs that were compiled against another header than the library's, one with the last
+# field of each struct left out, as an earlier one had it, and one with a field more in each, as a later one will have.
 # Arguments: the project's folder, the shared library.
 set -u
 project=$1 library=$2

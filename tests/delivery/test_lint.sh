@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang-format and clang-tidy over the sources. Arguments: the project's folder, a build folder with
-# compile_commands.json.
+# clang-format and clang-tidy over the sources, and the beginnings of comments in the library. Arguments: the project's
+# folder, a build folder with compile_commands.json.
 set -u
 project=$1 build=$2
 # shellcheck source=tap.sh
@@ -26,4 +26,6 @@ tidy() {
 
 run clang-format "the sources are formatted" clang-format --dry-run --Werror "${sources[@]}"
 run clang-tidy "clang-tidy has nothing to say" tidy
+check "no comment of the library begins with Of, Those, In or Then" \
+    "$(grep -rnE '/\* (Of|Those|In|Then) ' include host kernels)"
 finish

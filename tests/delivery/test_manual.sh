@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The manuals. The program's page: it has every command and option that the program tells of, and man(7) has no complaint.
-# The reference manual: Doxygen has none either, and every name of the header is described in it.
+# The manuals. The program's page: it has every command and option that the program tells of, and man(7) has no
+# complaint. The reference manual: Doxygen has none either, and every name of the header is described in it.
 # Arguments: the project's folder, the program, or "none". Prints TAP.
 set -u
 # shellcheck source=tap.sh

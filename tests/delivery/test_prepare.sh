@@ -40,14 +40,16 @@ prepares() {
 }
 
 machine 0
-prepares build-essential cmake && grep -q 'install.* build-essential cmake$' "$dir/calls" && ! grep -q 'please' "$dir/log"
+prepares build-essential cmake && grep -q 'install.* build-essential cmake$' "$dir/calls" &&
+    ! grep -q 'please' "$dir/log"
 report $? "root: what is missing is installed"
 
 prepares build-essential cmake && [ "$(grep -c install "$dir/calls")" -eq 1 ] && [ ! -s "$dir/log" ]
 report $? "then there is nothing to do or to say"
 
 machine 0
-prepares cmake libnowhere-dev && grep -q 'install.* cmake$' "$dir/calls" && grep -q 'install .* libnowhere-dev$' "$dir/log"
+prepares cmake libnowhere-dev && grep -q 'install.* cmake$' "$dir/calls" &&
+    grep -q 'install .* libnowhere-dev$' "$dir/log"
 report $? "a package that the release does not have: the others are installed, and it goes on"
 
 machine 0

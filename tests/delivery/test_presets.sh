@@ -47,8 +47,9 @@ report $said "what is missing is told once"
     ! "$ctest" --preset release -R '^no_such_test$' >"$dir/log" 2>&1
 report $? "a preset that runs no test fails"
 
-sed -i -E 's/(FOPT_VERSION_MAJOR) [0-9]+/\1 3/; s/(FOPT_VERSION_MINOR) [0-9]+/\1 14/; s/(FOPT_VERSION_PATCH) [0-9]+/\1 15/' \
-    include/fusedopt.h
+sed -i -E 's/(FOPT_VERSION_MAJOR) [0-9]+/\1 3/
+    s/(FOPT_VERSION_MINOR) [0-9]+/\1 14/
+    s/(FOPT_VERSION_PATCH) [0-9]+/\1 15/' include/fusedopt.h
 "$cmake" --build --preset library --target fusedopt_backends >"$dir/log" 2>&1 &&
     grep -q '^Version: 3\.14\.15$' build/library/fusedopt.pc &&
     grep -q '^set(PACKAGE_VERSION "3\.14\.15")$' build/library/fusedopt-config-version.cmake

@@ -158,7 +158,8 @@ if python3 -c 'import json' 2>/dev/null; then
         and 0.5 < rows[0]["accuracy"] <= 1 and rows[0]["seed"] == 1
         and rows[1]["state_format"] == "q8" and 2 < rows[1]["state_bytes_per_param"] < 2.05'
     report $? "the JSON file has the fields"
-    json_holds seeds.json '[row["seed"] for row in rows] == [1, 2, 1, 2] and rows[0]["final_loss"] != rows[1]["final_loss"]'
+    json_holds seeds.json '[row["seed"] for row in rows] == [1, 2, 1, 2]
+        and rows[0]["final_loss"] != rows[1]["final_loss"]'
     report $? "the JSON file has a row for each seed"
     cp seeds.json first.json
     run train --rule adam --epochs 2 --seeds 2 --json seeds.json
@@ -241,7 +242,8 @@ if python3 -c 'import json' 2>/dev/null; then
                 and row["shape_set"] == "flat" and row["grad_dtype"] in ("f32", "f16") for row in rows)
         and {row["engine"] for row in rows} >= {"fusedopt", "loop"}'
     report $? "the rows of bench have the fields"
-    json_holds bench.json 'all(abs(row["ns_per_param"] * row["gb_per_s"] - row["bytes_per_param"]) < 1e-6 for row in rows)
+    json_holds bench.json 'all(abs(row["ns_per_param"] * row["gb_per_s"] - row["bytes_per_param"]) < 1e-6
+            for row in rows)
         and {(row["rule"], row["param_dtype"], row["state_format"]): row["bytes_per_param"] for row in rows}
             == {("sgd", "f32", "none"): 12, ("sgd", "bf16", "none"): 6, ("adam", "f32", "f32"): 28,
                 ("adam", "bf16", "bf16"): 14}'
@@ -266,7 +268,8 @@ else
 fi
 if command -v gnuplot >/dev/null; then
     run bench --repeat 1 --params 2^10..2^12 --plot bench.svg
-    [ "$status" -eq 0 ] && grep -q 'f32/f32/f32: fusedopt' bench.svg && grep -q 'part of the roof' bench.svg && [ ! -s err ]
+    [ "$status" -eq 0 ] && [ ! -s err ] && grep -q 'f32/f32/f32: fusedopt' bench.svg &&
+        grep -q 'part of the roof' bench.svg
     report $? "bench --plot draws an SVG"
 else
     skip "bench --plot draws an SVG" "no gnuplot"

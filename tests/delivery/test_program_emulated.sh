@@ -26,8 +26,9 @@ report $? "verify --device cuda finds every fault that it plants"
 run bench --device cuda --repeat 1 --params 1024 --rule sgd --rule momentum --rule rmsprop --rule adam
 [ "$status" -eq 0 ] && [ "$(grep -cE ' (fusedopt|loop) ' "$dir/out")" -eq 8 ]
 report $? "bench --device cuda times the step and the loop"
-awk '$6 == "fusedopt" && $(NF) == 2 { ours++ } $6 == "loop" && $(NF) == 1 { loops++ } END { exit ours != 4 || loops != 4 }' \
-    "$dir/out"
+awk '$6 == "fusedopt" && $(NF) == 2 { ours++ }
+     $6 == "loop" && $(NF) == 1 { loops++ }
+     END { exit ours != 4 || loops != 4 }' "$dir/out"
 report $? "bench --device cuda counts the kernels of a step: two, and one of the loop"
 
 finish

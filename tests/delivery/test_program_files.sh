@@ -27,7 +27,8 @@ if [ -w /dev/full ]; then
 else
     skip "output that cannot be written" "no /dev/full"
 fi
-(ulimit -f 1 && "$program" verify --case 0 >/dev/null && exec "$program" train --rule sgd --epochs 1 --seeds 1 >big 2>err) 2>>err
+(ulimit -f 1 && "$program" verify --case 0 >/dev/null &&
+    exec "$program" train --rule sgd --epochs 1 --seeds 1 >big 2>err) 2>>err
 status=$?
 [ "$status" -eq 0 ]
 report $? "output of less than the largest size of a file is no error"
@@ -124,7 +125,8 @@ report $? "a command line that is wrong makes no plot"
 chmod 640 plots/old.svg
 ln -s plots/old.svg link.svg
 run train --rule sgd --epochs 1 --plot link.svg
-[ "$status" -eq 0 ] && [ -L link.svg ] && [ "$(ls -A plots)" = old.svg ] && tail -n 2 plots/old.svg | grep -q '</svg>' && [ ! -s err ] &&
+[ "$status" -eq 0 ] && [ ! -s err ] && [ -L link.svg ] && [ "$(ls -A plots)" = old.svg ] &&
+    tail -n 2 plots/old.svg | grep -q '</svg>' &&
     [ "$(stat -c %a plots/old.svg)" = 640 ]
 report $? "a plot is replaced behind a symbolic link, and keeps its mode"
 

@@ -18,7 +18,8 @@ all_refused() {
     shift 2
     for value in "$@"; do
         run "$command" "$option" "$value"
-        [ "$status" -eq 2 ] && [ ! -s out ] && grep -qF -e "fusedopt $command: $option: '$value' is not " err && continue
+        [ "$status" -eq 2 ] && [ ! -s out ] &&
+            grep -qF -e "fusedopt $command: $option: '$value' is not " err && continue
         echo "# '$value' was not refused"
         good=1
         break
@@ -45,11 +46,11 @@ all_refused bench --repeat "${no_integers[@]}" 0 100001
 all_refused bench --scale "${no_integers[@]}" 0 65
 all_refused verify --case "${no_integers[@]}" 99999
 all_refused verify --seed "${no_integers[@]}" 9007199254740993
-all_refused train --lr "" " " " 0.1" "0.1 " +0.1 -0.1 0 0.0 -0 0x1p-3 0x1 inf INFINITY nan 1e 1e+ . e3 .e1 1e400 1e-400 \
-    0.1f 0,1 1.2.3 1e1.5 1e10 "1 e-3" 0.1x
-all_refused bench --params "" " " , 1024, ,1024 "2^ 10" "2^-18446744073709551606" 2^18446744073709551626 2^ 2^64 2^63 2^41 \
-    2^9 2^+10 2^-10 2^0x10 2^10x "2^10 " " 2^10" 02^10 2^10.5 3^10 4^5 2^2^10 2^10^1 1023 +2048 -2048 0x800 1e4 2048.0 \
-    18446744073709553664 2^10.. ..2^10 2^12..2^10 2^10...2^12 2^10..2^12..2^14 2^10..2^41 2^10..1024x 2^10-2^12 \
+all_refused train --lr "" " " " 0.1" "0.1 " +0.1 -0.1 0 0.0 -0 0x1p-3 0x1 inf INFINITY nan 1e 1e+ . e3 .e1 1e400 \
+    1e-400 0.1f 0,1 1.2.3 1e1.5 1e10 "1 e-3" 0.1x
+all_refused bench --params "" " " , 1024, ,1024 "2^ 10" "2^-18446744073709551606" 2^18446744073709551626 2^ 2^64 2^63 \
+    2^41 2^9 2^+10 2^-10 2^0x10 2^10x "2^10 " " 2^10" 02^10 2^10.5 3^10 4^5 2^2^10 2^10^1 1023 +2048 -2048 0x800 1e4 \
+    2048.0 18446744073709553664 2^10.. ..2^10 2^12..2^10 2^10...2^12 2^10..2^12..2^14 2^10..2^41 2^10..1024x 2^10-2^12 \
     2^10,,2^12 "2^10, 2^12" "2^10;2^12" 1099511627777
 
 good=0
@@ -75,8 +76,8 @@ done
 run bench --repeat 1 "${repeated[@]}"
 [ "$status" -eq 0 ] && [ "$(grep -c '^sgd .* fusedopt ' out)" -eq 1 ]
 report $? "bench takes what is said seventy times as said once"
-for given in "train --epochs 1" "train --seeds 1" "train --lr 1" "bench --repeat 1" "bench --scale 1" "verify --case 1" \
-    "verify --seed 1" "verify --device cpu"; do
+for given in "train --epochs 1" "train --seeds 1" "train --lr 1" "bench --repeat 1" "bench --scale 1" \
+    "verify --case 1" "verify --seed 1" "verify --device cpu"; do
     # shellcheck disable=SC2086
     set -- $given
     refused "$2 is given twice" "$1" "$2" "$3" "$2" "$3"
@@ -96,7 +97,8 @@ run train --rule sgd --rule momentum --epochs 2 --json high.json --lr 0.2
 run train --rule sgd --rule momentum --epochs 2 --json low.json --lr 1e-9
 if command -v python3 >/dev/null; then
     python3 -c 'import json
-own, high, low = ([row["final_loss"] for row in json.load(open(name + ".json"))["rows"]] for name in ("own", "high", "low"))
+own, high, low = ([row["final_loss"] for row in json.load(open(name + ".json"))["rows"]]
+                  for name in ("own", "high", "low"))
 assert own[0] == high[0] and own[1] != high[1], (own, high) # that of sgd is 0.2
 assert all(2 < loss < 3 for loss in low), low' 2>err
     report $? "train --lr sets the learning rate of every rule"
@@ -147,7 +149,8 @@ refused "invalid option -- 'x'" train -x
 # ---- info ----
 
 run info
-for line in 'commit +(unknown|[0-9a-f]{7,}(-dirty)?)' 'OpenMP +(yes|no)' 'jansson +(yes|no)' 'OpenBLAS +(no|OpenBLAS [0-9.]+ .*)'; do
+for line in 'commit +(unknown|[0-9a-f]{7,}(-dirty)?)' 'OpenMP +(yes|no)' 'jansson +(yes|no)' \
+    'OpenBLAS +(no|OpenBLAS [0-9.]+ .*)'; do
     grep -qxE "  $line" out
     report $? "info has a line $line"
 done
@@ -164,7 +167,8 @@ report $? "info tells what CUDA it was built with, if any"
 run train --rule sgd --epochs 1
 [ "$status" -eq 0 ] && [ ! -s err ]
 report $? "no progress is written where stderr is no terminal"
-for arguments in "train --rule sgd --epochs 600" "verify --quick --rule sgd" "bench --rule sgd --params 2^16..2^20 --repeat 5"; do
+for arguments in "train --rule sgd --epochs 600" "verify --quick --rule sgd" \
+    "bench --rule sgd --params 2^16..2^20 --repeat 5"; do
     if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
         script -qec "'$program' $arguments" /dev/null </dev/null >out 2>err
         status=$?

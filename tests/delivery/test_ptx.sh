@@ -15,16 +15,19 @@ for kernel in *.cu; do
     "$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -Xptxas -v -cubin "$kernel" -o "$dir/kernel.cubin" 2>&1 |
         awk '/Function properties for/ { name = $NF }
              /bytes stack frame/ { stack = $1; stores = $5; loads = $9 }
-             /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); print name, substr($0, RSTART + 5, RLENGTH - 5), stack, stores, loads }' \
-        >"$dir/columns"
+             /Used [0-9]+ registers/ {
+                 match($0, /Used [0-9]+/)
+                 print name, substr($0, RSTART + 5, RLENGTH - 5), stack, stores, loads
+             }' >"$dir/columns"
     python3 -B "$project/bench/gpu/kernels.py" "$dir/kernel.cubin" "$dir/columns" || exit 1
 done | LC_ALL=C sort >"$dir/registers.txt"
 cat "$dir"/*.ptx >"$dir/all.ptx"
 all=$dir/all.ptx
+version=$("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')
 
 if [ "$library" = --update ]; then
     {
-        echo "# nvcc $("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')"
+        echo "# nvcc $version"
         echo "# sm_90: kernel, registers, bytes of stack, of spill stores, of spill loads; hash of machine code"
         cat "$dir/registers.txt"
     } >"$project/tests/registers.txt"
@@ -32,9 +35,11 @@ if [ "$library" = --update ]; then
 fi
 
 check "nothing is approximate" "$(grep -nE '\.approx|\.ftz' "$all")"
-check "divisions and roots round to nearest" "$(grep -nE '^\s*(div|sqrt|rcp)\.' "$all" | grep -vE '(div|sqrt|rcp)\.rn\.f(32|64)|div\.[us]')"
+check "divisions and roots round to nearest" \
+    "$(grep -nE '^\s*(div|sqrt|rcp)\.' "$all" | grep -vE '(div|sqrt|rcp)\.rn\.f(32|64)|div\.[us]')"
 check "no local memory" "$(grep -nE '\.local|\b(ld|st)\.local' "$all")"
-check "every access says where it is: global, shared, or an argument" "$(grep -nE '^\s*(@%p[0-9]+ )?(ld|st)\.' "$all" | grep -vE '(ld|st)\.(global|shared|param)\.')"
+check "every access says where it is: global, shared, or an argument" \
+    "$(grep -nE '^\s*(@%p[0-9]+ )?(ld|st)\.' "$all" | grep -vE '(ld|st)\.(global|shared|param)\.')"
 
 # The step's arrays: 16 bytes an access. Narrower are the single elements of a partial tile, and the tables.
 wide=$(grep -cE '(ld|st)\.global\.v4\.(u32|b32|f32)' "$dir/step.cu.ptx")
@@ -45,14 +50,15 @@ check "and 8 bytes of codes" "$([ "$codes" -ge 20 ] || echo "only $codes accesse
 # ptxas fuses `mul` and `add`, but not `mul.rn` and `add.rn`.
 check "nothing may be fused later" "$(grep -nE '^\s*(@%p[0-9]+ )?(add|sub|mul)\.f(32|64)' "$all")"
 
-if [ "$("$nvcc" --version | grep -oE 'V[0-9]+\.[0-9]+\.[0-9]+')" = "$(sed -n 's/^# nvcc //p' "$project/tests/registers.txt")" ]; then
+if [ "$version" = "$(sed -n 's/^# nvcc //p' "$project/tests/registers.txt")" ]; then
     check "registers, spills and machine code are those of the table" \
         "$(diff <(grep -v '^#' "$project/tests/registers.txt") "$dir/registers.txt")"
 else
     skip "registers, spills and machine code" "the table is of another nvcc"
 fi
 if built=$(python3 -B "$project/bench/gpu/kernels.py" "$library" 2>/dev/null); then
-    check "the machine code in the library is the same" "$(diff <(awk '{ print $1, $NF }' "$dir/registers.txt") - <<<"$built")"
+    check "the machine code in the library is the same" \
+        "$(diff <(awk '{ print $1, $NF }' "$dir/registers.txt") - <<<"$built")"
 else
     skip "the machine code in the library" "it was not built for sm_90"
 fi

@@ -68,8 +68,8 @@ def words(text, kind):
 def golden():
     """Every option of every rule means what it means to PyTorch.
 
-    60 steps of at most 3 roundings each, of 6e-8 relative to all that the element has been and has moved: 1e-5. An option
-    wrong by a thousandth is off by a hundred times as much (test_golden.c, test `tightness`).
+    60 steps of at most 3 roundings each, of 6e-8 relative to all that the element has been and has moved: 1e-5. An
+    option wrong by a thousandth is off by a hundred times as much (test_golden.c, test `tightness`).
     """
     files = sorted((project / "tests" / "golden").glob("*.txt"))
     assert files

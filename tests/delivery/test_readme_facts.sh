@@ -24,12 +24,14 @@ files() {
     done
 }
 presets() {
-    grep -oE -e 'preset `?[a-z][a-z-]*' -e 'build/(release|library)\b' $readme | sed 's/.*[ `/]//' | while read -r name; do
-        grep -q "{\"name\": \"$name\", \"inherits\": \"base\"\|\"name\": \"$name\",$" CMakePresets.json || echo "$name"
-    done
+    grep -oE -e 'preset `?[a-z][a-z-]*' -e 'build/(release|library)\b' $readme | sed 's/.*[ `/]//' |
+        while read -r name; do
+            grep -q "{\"name\": \"$name\", \"inherits\": \"base\"\|\"name\": \"$name\",$" CMakePresets.json ||
+                echo "$name"
+        done
 }
 options() {
-    diff <(cat CMakeLists.txt tests/CMakeLists.txt bench/CMakeLists.txt | sed -n 's/^ *option(\([A-Z_]*\).*/\1/p' | sort) \
+    diff <(sed -n 's/^ *option(\([A-Z_]*\).*/\1/p' CMakeLists.txt tests/CMakeLists.txt bench/CMakeLists.txt | sort) \
         <(sed -n 's/^| `\(FUSEDOPT_[A-Z_]*\)` | .*/\1/p' $readme | sort | uniq -c | sed 's/^ *1 //') | grep '^[<>]'
 }
 names() {
@@ -41,7 +43,8 @@ names() {
 messages() {
     while read -r text; do
         grep -qF -e "$text" $readme || echo "not in the README: $text"
-        cat host/*.c kernels/rules/*.h | tr -s ' \n' ' ' | sed 's/" "//g' | grep -qF -e "$text" || echo "not in a source: $text"
+        cat host/*.c kernels/rules/*.h | tr -s ' \n' ' ' | sed 's/" "//g' | grep -qF -e "$text" ||
+            echo "not in a source: $text"
     done <<'END'
 must be the sizeof of its type
 eps are all 0: fopt_group_init() sets them

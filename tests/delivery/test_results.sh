@@ -18,7 +18,8 @@ report $? "the tables in README.md and bench/results are those of the measuremen
 
 # The same in a copy, where a measurement and a text are changed.
 mkdir -p "$dir"/{bench,tests}
-cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir" && cp "$project/tests/registers.txt" "$dir/tests"
+cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir" &&
+    cp "$project/tests/registers.txt" "$dir/tests"
 json=$(find "$dir/bench/results" -name '*.json' ! -name '*.peers.json' ! -name '*.gpu.json' -print -quit)
 sed -i 's/"ns_per_param": [0-9]/"ns_per_param": 77/' "$json"
 renders "$dir"

@@ -30,7 +30,7 @@ static twins *new_twins(void)
     return twins_new(groups, LENGTH(groups), shapes, LENGTH(shapes), 1, 1);
 }
 
-/* A failure with these words that has left nothing on CUDA's record. */
+/* Expects a failure with these words that has left nothing on CUDA's record. */
 static void expect_refused(fopt_status got, fopt_status want, const char *words)
 {
     cr_expect_eq(got, want, "%s: status %d, want %d", what_runs(), (int)got, (int)want);
@@ -41,7 +41,7 @@ static void expect_refused(fopt_status got, fopt_status want, const char *words)
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
 
-/* All calls that take a device, for one that does not exist. */
+/* Makes all calls that take a device, for one that does not exist. */
 static void expect_no_device(int index, const char *words)
 {
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, index}};
@@ -318,7 +318,7 @@ static void expect_current(int device)
     cr_assert_eq(current, device, "%s: the current device is %d, was %d", what_runs(), current, device);
 }
 
-/* Each call, successful or not, while another device is current than the optimizer's. */
+/* Makes each call, successful or not, while another device is current than the optimizer's. */
 static void call_from(int device)
 {
     const int other = 1 - device;

@@ -16,7 +16,7 @@
 
 static fopt_group groups[3];
 
-/* Tensors in two loops (kernels/rules/rules.h), by turns in Adam's of two groups and in SGD's. */
+/* Makes tensors in two loops (kernels/rules/rules.h), by turns in Adam's of two groups and in SGD's. */
 static twins *new_twins(size_t count)
 {
     shape *shapes = memory(count * sizeof *shapes);
@@ -224,7 +224,7 @@ static void expect_clean(void)
     cr_expect_eq(mode, cudaStreamCaptureModeGlobal, "%s: the thread's mode is %d", what_runs(), (int)mode);
 }
 
-/* An allocator that leaves CUDA's errors where they are. */
+/* Allocates, and leaves CUDA's errors where they are. */
 static void *allocate_carelessly(void *context, size_t bytes, size_t alignment, fopt_stream stream)
 {
     void *block = NULL;
@@ -435,8 +435,8 @@ Test(device_faults, other_calls_fail_in_turn)
     fail_call("fopt_step", step, EMU_DEVICE); /* the others break it */
 }
 
-/* From another device, which is current before and after: what fails has done nothing, and what has been done succeeds.
- */
+/* Calls from another device, which is current before and after: what fails has done nothing, what has been done
+ * succeeds. */
 Test(device_faults, calls_from_another_device_fail_in_turn)
 {
     need_devices(2);

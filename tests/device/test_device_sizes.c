@@ -18,7 +18,7 @@ static const struct {
     size_t param, grad, state;
 } shifts[] = {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {3, 5, 7}, {8, 4, 2}, {2, 8, 4}};
 
-/* All sizes with all triples of formats; alignments take turns, so that each meets each of these. */
+/* Makes all sizes with all triples of formats; alignments take turns, so that each meets each of these. */
 static size_t shape_sizes(shape *shapes, const size_t *sizes, size_t size_count)
 {
     size_t count = 0;
@@ -283,7 +283,7 @@ static void *huge_array(int byte)
     return array;
 }
 
-/* The piece of the device's tensor, against one that the CPU makes of the same bytes. */
+/* Compares a piece of the device's tensor with one that the CPU makes of the same bytes. */
 static void compare_piece(const fopt_group *group, const void *param, const void *second, size_t first)
 {
     static unsigned char want[3][PIECE * 2], got[PIECE * 2];

@@ -61,7 +61,8 @@ static void in_each_mode(const char *name, void (*test)(cudaStream_t stream))
 
 #ifdef EMULATED
 
-/* Of itself the emulator does nothing before something waits for it, unless it is eager: then nothing can wait. */
+/* Does nothing: the emulator by itself does no work before something waits for it, unless it is eager, and then nothing
+ * can wait. */
 static void hold(cudaStream_t stream)
 {
     (void)stream;
@@ -100,7 +101,7 @@ static void let_go(cudaStream_t stream)
 
 /* ---- order --------------------------------------------------------------------------------------------------- */
 
-/* twins_set_grads() spoils the pointers that it passes. */
+/* Changes everything; twins_set_grads() spoils the pointers that it passes. */
 static void change_everything_between_steps(cudaStream_t stream)
 {
     twins *t = open_twins(1, stream);
@@ -233,7 +234,7 @@ Test(device_streams, destroy_waits_for_the_steps)
 
 /* ---- graphs -------------------------------------------------------------------------------------------------- */
 
-/* What is recorded, or done at once. */
+/* Calls to be recorded, or made at once. */
 typedef void calls(fopt_optimizer *optimizer, cudaStream_t stream);
 
 static void step_once(fopt_optimizer *optimizer, cudaStream_t stream)
@@ -267,7 +268,7 @@ static cudaGraphExec_t record(const twins *t, calls *recorded)
     return instantiate(graph);
 }
 
-/* The graph on the device, and the calls on the host. */
+/* Launches the graph on the device, and makes the calls on the host. */
 static void replay(twins *t, cudaGraphExec_t graph, calls *recorded)
 {
     CUDA_OK(cudaGraphLaunch(graph, t->stream));
@@ -316,8 +317,8 @@ Test(device_streams, replay_of_settings)
     in_each_mode("replay of settings", replay_settings);
 }
 
-/* What cannot be recorded is refused, and the recording goes on. A creation works in the default stream: it is refused
- * if that would have to wait for the stream. */
+/* Makes calls that cannot be recorded: they are refused, and the recording goes on. A creation works in the default
+ * stream: it is refused if that would have to wait for the stream. */
 static void record_around_refusals(unsigned flags, enum cudaStreamCaptureMode mode)
 {
     cudaStream_t stream = new_stream(flags);

@@ -142,7 +142,7 @@ ParameterizedTest(const size_t *index, device_twin, every_case)
 
 /* ---- all of them in one optimizer ---------------------------------------------------------------------------- */
 
-/* Averages have another form for a beta up to one half (kernels/arithmetic.h). */
+/* Changes weights: averages have another form for a beta up to one half (kernels/arithmetic.h). */
 static void change_weights(fopt_group *group, double low, double high)
 {
     double *const weights[] = {&group->beta1, &group->beta2, &group->alpha, &group->momentum};
@@ -151,8 +151,8 @@ static void change_weights(fopt_group *group, double low, double high)
             *weights[i] = i % 2 == 0 ? low : high;
 }
 
-/* Every case in a group of its own, each moment in a format of its own, and a tensor in each but every ninth: of any
- * size from none at all to a few tiles, in any formats. */
+/* Makes every case in a group of its own, each moment in a format of its own, and a tensor in each but every ninth: of
+ * any size from none at all to a few tiles, in any formats. */
 static twins *new_mixture(fopt_group *groups, uint64_t seed)
 {
     shape shapes[200];

@@ -1,3 +1,4 @@
+/* Twins: the same tensors for both backends, and their comparison to the bit. */
 #include "twins.h"
 #include "../reference/oracle.h"
 
@@ -141,7 +142,7 @@ unsigned char *mirror_download(mirror m)
 
 /* ---- layout -------------------------------------------------------------------------------------------------- */
 
-/* Where an array goes in its block; moves `end` on. */
+/* Returns where an array goes in its block; moves `end` on. */
 static size_t place(size_t *end, fopt_format format, size_t count, size_t shift)
 {
     const size_t begin = (*end + 16 + 63) / 64 * 64 + shift * numbers_bytes(format);
@@ -194,7 +195,7 @@ static void draw_data(twins *t, uint64_t seed)
     mirror_upload(t->grads);
 }
 
-/* The state arrays for fopt_update(), zeroed. */
+/* Describes the state arrays for fopt_update(), zeroed. */
 static void describe_states(twins *t, const shape *shapes)
 {
     size_t bytes = 0;
@@ -332,13 +333,13 @@ void twins_zero_grads(twins *t)
     expect_ok(fopt_zero_grads(t->cuda, t->stream));
 }
 
-/* The gradient of the tensor in another set. */
+/* Returns the gradient of the tensor in another set. */
 static void *grad_of(const twins *t, const fopt_tensor *tensor, size_t set)
 {
     return (unsigned char *)tensor->grad + set * t->grad_stride;
 }
 
-/* The pointers are spoiled after the call: nothing may read them later. */
+/* Spoils the pointers after the call: nothing may read them later. */
 void twins_set_grads(twins *t, size_t set, size_t skip)
 {
     void **host = memory(t->tensor_count * sizeof *host), **device = memory(t->tensor_count * sizeof *device);
@@ -369,7 +370,7 @@ void twins_update(twins *t, size_t set, int64_t step)
 
 /* ---- comparison ---------------------------------------------------------------------------------------------- */
 
-/* One array of a tensor; afterwards `got` has the host's bits, since a NaN may have others. */
+/* Compares one array of a tensor; afterwards `got` has the host's bits, since a NaN may have others. */
 static void compare_array(size_t tensor, const char *array, fopt_format format, void *got, const void *want,
                           size_t count)
 {
@@ -379,7 +380,7 @@ static void compare_array(size_t tensor, const char *array, fopt_format format, 
     memcpy(got, want, count * numbers_bytes(format));
 }
 
-/* The same of a moment. */
+/* Compares a moment likewise. */
 static void compare_moments(size_t tensor, const char *name, fopt_array got, fopt_array want)
 {
     compare_array(tensor, name, want.format, got.data, want.data, want.count);
@@ -387,7 +388,7 @@ static void compare_moments(size_t tensor, const char *name, fopt_array got, fop
         compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax, (want.count + TILE - 1) / TILE);
 }
 
-/* With the arrays made equal, what still differs is between them. */
+/* Compares the gaps: with the arrays made equal, what still differs is between them. */
 static void compare_gaps(const char *what, mirror m, unsigned char *got)
 {
     for (size_t i = 0; i < m.bytes; i++)
@@ -397,7 +398,8 @@ static void compare_gaps(const char *what, mirror m, unsigned char *got)
     free(got);
 }
 
-/* Where the optimizer keeps state, from the first array to the end of the last: the emulator is slow at many copies. */
+/* Returns where the optimizer keeps state, from the first array to the end of the last: the emulator is slow at many
+ * copies. */
 static mirror state_block(const twins *t)
 {
     unsigned char *begin = NULL;
@@ -417,7 +419,7 @@ static mirror state_block(const twins *t)
     return (mirror){.device = begin, .bytes = begin ? (size_t)(end - begin) : 0};
 }
 
-/* `block` is a copy of the optimizer's, which begins at the address. */
+/* Compares one moment. `block` is a copy of the optimizer's, which begins at the address. */
 static void compare_state(twins *t, size_t tensor, fopt_state_kind kind, unsigned char *block,
                           const unsigned char *begin)
 {
@@ -445,7 +447,7 @@ static void compare_step(const twins *t, size_t tensor)
                  (long long)want);
 }
 
-/* Of thousands of tensors, the step counts of some. */
+/* Compares the step counts; of thousands of tensors, some. */
 static void compare_optimizers(twins *t)
 {
     const mirror states = state_block(t);
@@ -458,7 +460,7 @@ static void compare_optimizers(twins *t)
         compare_step(t, i);
 }
 
-/* The state of fopt_update(). */
+/* Compares the state of fopt_update(). */
 static void compare_states(twins *t)
 {
     unsigned char *got = mirror_download(t->states);

@@ -21,13 +21,14 @@ void need_devices(int count);
 /* Skips the test unless it runs on the emulator, which alone can make `what` happen. */
 void need_emulator(const char *what);
 
-/* The orders of threads, blocks and streams' work that a test should be run in: some on the emulator, one on a GPU. */
+/* Choose the orders of threads, blocks and streams' work that a test should be run in: some on the emulator, one on a
+ * GPU. */
 size_t mode_count(void);
 const char *choose_mode(size_t index); /* any index; the name of the mode */
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
-/* The same bytes on the host and on the device. */
+/* A mirror: the same bytes on the host and on the device. */
 typedef struct mirror {
     unsigned char *host, *device;
     size_t bytes;
@@ -42,7 +43,7 @@ unsigned char *mirror_download(mirror m); /* the device's bytes, to be freed */
 void *give_device(books *b, size_t bytes, size_t alignment);
 void take_device(books *b, void *block);
 
-/* malloc() that does not fail, and may be asked for nothing. */
+/* Allocates as a malloc() that does not fail, and may be asked for nothing. */
 void *memory(size_t bytes);
 
 /* ---- twins --------------------------------------------------------------------------------------------------- */
@@ -70,17 +71,17 @@ typedef struct twins {
     cudaStream_t stream; /* where the device's part of all calls goes; the default one to begin with */
 } twins;
 
-/* Tensors of adversarial data, one in eight elements, and several sets of gradients for them. */
+/* Makes tensors of adversarial data, one in eight elements, and several sets of gradients for them. */
 twins *twins_new(const fopt_group *groups, size_t group_count, const shape *shapes, size_t tensor_count,
                  size_t grad_sets, uint64_t seed);
 void twins_free(twins *t); /* the optimizers too */
 
 fopt_config cuda_config(void); /* the current device, TWINS_SEED */
-/* Both optimizers, by the first set of gradients, except that tensors i with i % skip == 0 have none if skip is not 0.
- */
+/* Creates both optimizers, by the first set of gradients, except that tensors i with i % skip == 0 have none if skip is
+ * not 0. */
 void twins_create(twins *t, size_t skip);
 
-/* The calls of fusedopt.h on both. */
+/* Make the calls of fusedopt.h on both. */
 void twins_step(twins *t);
 void twins_set_lr(twins *t, size_t group, double lr);
 void twins_set_group(twins *t, size_t group, const fopt_group *value);
@@ -89,13 +90,13 @@ void twins_zero_grads(twins *t);
 /* Gives them that set of gradients; none to the tensors i with i % skip == set % skip, if skip is not 0. */
 void twins_set_grads(twins *t, size_t set, size_t skip);
 
-/* fopt_update() of all tensors, with state of the caller's, which is zero before the first. */
+/* Updates all tensors by fopt_update(), with state of the caller's, which is zero before the first. */
 void twins_update(twins *t, size_t set, int64_t step);
 
 /* Waits, and fails unless both have the same parameters, gradients, states and step counts. */
 void twins_compare(twins *t);
 
-/* The device's address of what is in the block of parameters or gradients. */
+/* Returns the device's address of what is in the block of parameters or gradients. */
 void *on_device(const twins *t, const void *host);
 
 #endif

@@ -71,7 +71,7 @@ static void go_on(emu_thread *thread)
     thread->tick = emu_run.tick;
 }
 
-/* All lanes of the mask are here: gives each its result. */
+/* Ends a meeting, when all lanes of the mask are here: gives each its result. */
 static void end_warp_meeting(const emu_collective &c, unsigned first)
 {
     bool all = true;
@@ -170,7 +170,7 @@ void emu_fiber_body(void)
     }
 }
 
-/* Nobody can go on: says who waits for whom. */
+/* Reports, when nobody can go on, who waits for whom. */
 [[noreturn]] static void report_standstill()
 {
     for (emu_thread &t : emu_run.threads) {
@@ -274,7 +274,7 @@ static void place_threads(const emu_kernel *kernel)
     waiting_at_barrier = 0;
 }
 
-/* A GPU has no modes: rounding is to nearest, subnormals are kept, whatever the host thread does. */
+/* Runs a kernel. A GPU has no modes: rounding is to nearest, subnormals are kept, whatever the host thread does. */
 void emu_run_kernel(const emu_kernel *kernel, int device)
 {
     fenv_t modes;

@@ -26,8 +26,8 @@ cudaError_t emu_forbid_capture(emu_stream *stream)
 /* What this thread asked for by cudaThreadExchangeStreamCaptureMode(). */
 static thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
 
-/* Allocations and the like are unsafe during a capture of this thread, unless it is relaxed, and of any thread if it is
- * global. */
+/* Forbids allocations and the like, which are unsafe during a capture of this thread, unless it is relaxed, and of any
+ * thread if it is global. */
 cudaError_t emu_forbid_any_capture(bool relaxed_too)
 {
     if (!relaxed_too && thread_mode == cudaStreamCaptureModeRelaxed)
@@ -44,7 +44,7 @@ cudaError_t emu_forbid_any_capture(bool relaxed_too)
     return cudaSuccess;
 }
 
-/* The capture for which the legacy stream would have to wait, or NULL. */
+/* Returns the capture for which the legacy stream would have to wait, or NULL. */
 static emu_capture *capture_before_legacy(const emu_stream *stream)
 {
     if (stream->legacy)
@@ -82,7 +82,7 @@ cudaError_t emu_capture_record(emu_stream *stream, emu_event *event)
     return cudaSuccess;
 }
 
-/* A stream that waits for a captured event joins the capture. */
+/* Joins a stream to a capture, when it waits for a captured event. */
 cudaError_t emu_capture_wait(emu_stream *stream, emu_event *event)
 {
     if (!event->captured)
@@ -107,7 +107,7 @@ cudaError_t emu_capture_wait(emu_stream *stream, emu_event *event)
     return cudaSuccess;
 }
 
-/* Whether all that was recorded comes before what the first stream recorded last. */
+/* Tells whether all that was recorded comes before what the first stream recorded last. */
 static bool is_joined(const emu_capture *c)
 {
     std::set<unsigned> before;
@@ -128,7 +128,7 @@ static bool is_joined(const emu_capture *c)
 
 /* ---- replay -------------------------------------------------------------------------------------------------- */
 
-/* Each node once those before it are done: the first in the list, the last, or any. */
+/* Does each node once those before it are done: the first in the list, the last, or any. */
 void emu_do_graph(const emu_graph *graph, int device)
 {
     std::vector<bool> done(graph->nodes.size());
@@ -229,7 +229,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus *
     return cudaSuccess;
 }
 
-/* The number of nodes alone. */
+/* Tells the number of nodes alone. */
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count)
 {
     EMU_BEGIN(EMU_GRAPH)

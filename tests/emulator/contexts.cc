@@ -61,7 +61,7 @@ bool emu_has_context(int device)
 
 /* ---- the driver ---------------------------------------------------------------------------------------------- */
 
-/* The driver's calls count, and fail on demand, as those of the runtime that they replace. */
+/* Begins a call of the driver's: these count, and fail on demand, as those of the runtime that they replace. */
 static CUresult begin_driver_call()
 {
     return emu_injected(EMU_DEVICE) == cudaSuccess ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
@@ -95,7 +95,7 @@ static CUresult push_current(CUcontext context)
     return CUDA_SUCCESS;
 }
 
-/* Never fails on demand: nothing can be done about it. */
+/* Pops; never fails on demand, since nothing can be done about it. */
 static CUresult pop_current(CUcontext *context)
 {
     emu_call_scope scope;
@@ -123,7 +123,7 @@ static CUresult retain(CUcontext *context, CUdevice device)
     return CUDA_SUCCESS;
 }
 
-/* The runtime keeps what it made. */
+/* Releases a context; the runtime keeps what it made. */
 static CUresult release(CUdevice device)
 {
     emu_call_scope scope;
@@ -172,7 +172,7 @@ static const struct {
 
 extern "C" {
 
-/* By the version that is asked for, exactly. */
+/* Finds a function, by the version that is asked for, exactly. */
 cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned version, unsigned long long,
                                              cudaDriverEntryPointQueryResult *result)
 {

@@ -76,7 +76,7 @@ void emu_set_order(emu_order order, uint64_t seed);
 typedef enum emu_streams { EMU_LAZY = 0, EMU_SHUFFLED = 1, EMU_EAGER = 2 } emu_streams;
 void emu_set_streams(emu_streams streams);
 
-/* What is counted and can be made to fail. */
+/* The calls that are counted and can be made to fail. */
 typedef enum emu_call {
     EMU_MALLOC = 0,
     EMU_MALLOC_HOST,
@@ -94,39 +94,39 @@ typedef enum emu_call {
     EMU_CALLS
 } emu_call;
 
-/* The nth such call from now, from 1, does nothing and returns that cudaError_t. 0: none does any more. */
+/* Makes the nth such call from now, from 1, do nothing and return that cudaError_t. 0: none does any more. */
 void emu_fail(emu_call call, size_t nth, int error);
 
-/* Since the start or emu_reset_counts(). Calls that failed count. */
+/* Counts the calls since the start or emu_reset_counts(). Calls that failed count. */
 size_t emu_count(emu_call call);
 
-/* Kernels launched: by name, without namespace and template arguments, or all if NULL. Captured launches count at each
- * replay. */
+/* Counts the kernels launched: by name, without namespace and template arguments, or all if NULL. Captured launches
+ * count at each replay. */
 size_t emu_launches(const char *kernel);
 void emu_reset_counts(void);
 
 /* Clears injected and sticky errors. */
 void emu_clear_errors(void);
 
-/* From the next call on; 1 device of compute capability 9.0 to begin with. At most 8; 0 makes calls fail as they do on
- * a machine without a GPU. */
+/* Sets the number of devices from the next call on; 1 of compute capability 9.0 to begin with. At most 8; 0 makes calls
+ * fail as they do on a machine without a GPU. */
 void emu_set_device_count(int count);
 
-/* Whether launches in NULL's stream go to the calling thread's own default stream, as they do in files that nvcc
+/* Tells whether launches in NULL's stream go to the calling thread's own default stream, as they do in files that nvcc
  * compiles with --default-stream=per-thread, while the runtime's other calls take NULL to be the legacy one. */
 void emu_set_launches_per_thread(bool per_thread);
 
-/* Whether the device's primary context was made, and how often it is retained at present. */
+/* Tells whether the device's primary context was made, and how often it is retained at present. */
 bool emu_has_context(int device);
 unsigned emu_holders(int device);
 
 /* Registers memory of the host that the device sees at another address. */
 void emu_register_host(void *host, size_t bytes, void *device);
 
-/* Device and pinned memory that is not freed. */
+/* Counts the allocations of device and pinned memory that are not freed. */
 size_t emu_live_allocations(void);
 
-/* Whether hooks.cc is linked. */
+/* Tells whether hooks.cc is linked. */
 bool emu_instrumented(void);
 
 #ifdef __cplusplus

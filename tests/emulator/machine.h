@@ -45,7 +45,7 @@ struct emu_symbol {
 /* A function or variable that holds an address, or false. */
 bool emu_find_symbol(uintptr_t address, emu_symbol *symbol);
 
-/* Whether an address is in a part of the program that cannot be written. */
+/* Tells whether an address is in a part of the program that cannot be written. */
 bool emu_is_constant(uintptr_t address);
 
 /* The thread-local memory of the module that a kernel is in: where its shared arrays lie. */

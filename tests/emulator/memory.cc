@@ -24,7 +24,7 @@ static uintptr_t arena_begin, arena_next, arena_end;
 static size_t used_bytes[EMU_MAX_DEVICES + 1]; /* the last: pinned host memory */
 static bool is_open[EMU_MAX_DEVICES], any_open;
 
-/* By address. Never freed: threads may still end, and call, after the program's own destructors. */
+/* The allocations, by address. Never freed: threads may still end, and call, after the program's own destructors. */
 static std::vector<emu_allocation *> &allocations()
 {
     static auto *const all = new std::vector<emu_allocation *>;
@@ -163,7 +163,7 @@ static bool reserve_arena()
     return arena_begin != 0;
 }
 
-/* Starts aligned to 256 bytes and ends as near as that allows to the guard. */
+/* Allocates what starts aligned to 256 bytes and ends as near as that allows to the guard. */
 cudaError_t emu_allocate(size_t bytes, int device, void **out)
 {
     *out = nullptr;
@@ -222,8 +222,8 @@ bool emu_in_arena(uintptr_t address)
     return address >= arena_begin && address < arena_end && arena_begin != 0;
 }
 
-/* The one whose pages, or the guard on either side of them, hold the address. Kernels go back and forth between a few
- * arrays: the last ones found are tried first. */
+/* Finds the allocation whose pages, or the guard on either side of them, hold the address. Kernels go back and forth
+ * between a few arrays: the last ones found are tried first. */
 emu_allocation *emu_find_allocation(uintptr_t address)
 {
     static emu_allocation *recent[4];

@@ -38,7 +38,7 @@ static bool find_registered(const void *pointer, cudaPointerAttributes *attribut
 
 /* ---- calls --------------------------------------------------------------------------------------------------- */
 
-/* Memory may not come and go while a stream is captured. */
+/* Allocates; memory may not come and go while a stream is captured. */
 static cudaError_t allocate(emu_call call, void **out, size_t bytes, int device)
 {
     EMU_BEGIN(call)
@@ -85,7 +85,7 @@ static bool set_direction(emu_work *work, cudaMemcpyKind kind)
     return false;
 }
 
-/* The calls without Async are in the legacy default stream, and wait unless both ends are on the device. */
+/* Copies. The calls without Async are in the legacy default stream, and wait unless both ends are on the device. */
 static cudaError_t copy(const char *name, void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                         cudaStream_t handle, bool async)
 {
@@ -153,7 +153,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     return copy("cudaMemcpyAsync", to, from, bytes, kind, stream, true);
 }
 
-/* Of device memory: without waiting, as the other. */
+/* Sets bytes of device memory: without waiting, as cudaMemsetAsync(). */
 cudaError_t cudaMemset(void *to, int value, size_t bytes)
 {
     return set("cudaMemset", to, value, bytes, cudaStreamLegacy);

@@ -61,7 +61,7 @@ void emu_join_warp(unsigned first, unsigned mask)
 
 /* ---- order --------------------------------------------------------------------------------------------------- */
 
-/* Whether what this block's `thread` did at `tick` is before what the current thread does. */
+/* Tells whether what this block's `thread` did at `tick` is before what the current thread does. */
 static bool is_before(unsigned thread, unsigned tick)
 {
     const unsigned me = emu_number(emu_run.current);
@@ -172,7 +172,7 @@ static emu_cell *cell_of(uintptr_t address, emu_allocation *a)
     return recent + address % 4096;
 }
 
-/* Of memory that the access may touch; `a` NULL: shared. */
+/* Records an access to memory that it may touch; `a` NULL: shared. */
 static void record(uintptr_t address, size_t bytes, unsigned kind, emu_allocation *a)
 {
     for (size_t i = 0; i < bytes; i++) {
@@ -228,7 +228,7 @@ void emu_describe_device(uintptr_t address, char *text, size_t size)
     emu_report("the kernel %s %zu bytes at %s", does[kind], bytes, text);
 }
 
-/* Not recorded: the thread's own stack, the arguments, threadIdx and the like, constants. */
+/* Tells whether memory is not recorded: the thread's own stack, the arguments, threadIdx and the like, constants. */
 static bool is_private(uintptr_t address, size_t bytes, unsigned kind)
 {
     if (emu_in_stack(address))

@@ -13,7 +13,7 @@
 static const char *const order_names[] = {"forward", "reverse", "random"};
 static const char *const stream_names[] = {"lazy", "shuffled", "eager"};
 
-/* Where the device is, as lines of text. */
+/* Prints where the device is, as lines of text. */
 static void print_place(char *text, size_t size)
 {
     size_t n = 0;
@@ -36,7 +36,7 @@ static void print_place(char *text, size_t size)
                  order_names[emu_set.order], stream_names[emu_set.streams], (unsigned long long)emu_set.seed);
 }
 
-/* Past stdio's buffers and locks: this may be a signal handler. */
+/* Prints past stdio's buffers and locks: this may be a signal handler. */
 static void print(const char *text)
 {
     size_t left = strlen(text);

@@ -114,7 +114,7 @@ const char *cudaGetErrorString(cudaError_t error)
     return t ? t->text : "unrecognized error code";
 }
 
-/* A sticky error stays. */
+/* Takes the last error; a sticky one stays. */
 cudaError_t cudaGetLastError(void)
 {
     emu_call_scope scope;
@@ -250,7 +250,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *function)
     return cudaSuccess;
 }
 
-/* By threads alone, as for a kernel of few registers. */
+/* Answers by threads alone, as for a kernel of few registers. */
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int threads, size_t)
 {
     EMU_BEGIN(EMU_DEVICE)

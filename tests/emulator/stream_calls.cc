@@ -17,7 +17,7 @@ cudaError_t cudaStreamCreate(cudaStream_t *out)
     return cudaStreamCreateWithFlags(out, cudaStreamDefault);
 }
 
-/* Work that is left is still done when something waits for it. */
+/* Destroys a stream. Work that is left is still done when something waits for it. */
 cudaError_t cudaStreamDestroy(cudaStream_t handle)
 {
     EMU_BEGIN(EMU_STREAM)

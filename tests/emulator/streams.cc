@@ -75,7 +75,7 @@ static double now()
 
 /* ---- what waits for what ------------------------------------------------------------------------------------- */
 
-/* The legacy default stream waits for all streams but those that were made non-blocking, and these for it. */
+/* Waits as the legacy default stream does for all streams but those that were made non-blocking, and these for it. */
 static void wait_for_legacy_rule(const emu_stream *stream, uint64_t sequence)
 {
     if (stream->flags & cudaStreamNonBlocking)
@@ -86,7 +86,8 @@ static void wait_for_legacy_rule(const emu_stream *stream, uint64_t sequence)
             emu_wait_for(other, sequence);
 }
 
-/* What an operation waits for is done while it is still in the queue: on the way another may need it, and run it. */
+/* Runs one operation. What it waits for is done while it is still in the queue: on the way another may need it, and run
+ * it. */
 bool emu_step_stream(emu_stream *stream)
 {
     if (stream->head == stream->queue.size())
@@ -113,7 +114,8 @@ bool emu_step_stream(emu_stream *stream)
     return true;
 }
 
-/* Only who waits first may let others run in between; what these wait for is done straight away. */
+/* Waits for an operation. Only who waits first may let others run in between; what these wait for is done straight
+ * away. */
 void emu_wait_for(emu_stream *stream, uint64_t sequence)
 {
     static unsigned depth;
@@ -124,7 +126,7 @@ void emu_wait_for(emu_stream *stream, uint64_t sequence)
     depth--;
 }
 
-/* The legacy default stream is done when those it waits for are. */
+/* Waits for a stream. The legacy default stream is done when those it waits for are. */
 void emu_wait_for_stream(emu_stream *stream)
 {
     emu_wait_for(stream, UINT64_MAX);

@@ -50,7 +50,7 @@ static void sort(std::vector<emu_symbol> *symbols)
               [](const emu_symbol &a, const emu_symbol &b) { return a.begin < b.begin; });
 }
 
-/* The file stays mapped: names point into it. */
+/* Reads a file, which stays mapped: names point into it. */
 static void read_file(module *m, const char *path)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -162,8 +162,8 @@ bool emu_is_constant(uintptr_t address)
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* Anew at each launch, since each host thread has its own. A static variable of a C++ function is _ZZ...; of those, the
- * thread-local ones are taken for shared arrays. */
+/* Finds the shared arrays anew at each launch, since each host thread has its own. A static variable of a C++ function
+ * is _ZZ...; of those, the thread-local ones are taken for shared arrays. */
 const emu_arrays *emu_shared_arrays(const void *kernel)
 {
     static const emu_arrays none = {};
@@ -222,7 +222,7 @@ const char *emu_kernel_base_name(const void *kernel)
     return names_of(kernel).base.c_str();
 }
 
-/* The length of the instruction of no operation at `code`, or 0. */
+/* Returns the length of the instruction of no operation at `code`, or 0. */
 static unsigned no_operation(const unsigned char *code)
 {
     unsigned i = 0;

@@ -1,3 +1,4 @@
+/* Memory between inaccessible pages, data for tests, and comparisons to the bit. */
 #include "buffers.h"
 #include "../reference/oracle.h"
 

@@ -22,7 +22,7 @@ const char *what_runs(void);
 
 void expect_ok(fopt_status status);
 
-/* The instruction sets that run here, from the least. */
+/* Count, and give by number, the instruction sets that run here, from the least. */
 size_t isa_count(void);
 fopt_isa isa_at(size_t index);
 
@@ -64,7 +64,7 @@ void copy_moments(fopt_array to, fopt_array from);
 /* moment_array() in the group's format, as fopt_update() wants it: none of a moment that the group does not keep. */
 fopt_array kept_moment(const fopt_group *group, fopt_state_kind kind, void *data, size_t count);
 
-/* fopt_update() of a tensor whose moments begin at `moments`, each `stride` bytes after the one before. */
+/* Updates by fopt_update() a tensor whose moments begin at `moments`, each `stride` bytes after the one before. */
 void update_tensor(const fopt_config *config, const fopt_group *group, const fopt_tensor *tensor, void *moments,
                    size_t stride, int64_t step);
 

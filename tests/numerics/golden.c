@@ -1,3 +1,4 @@
+/* Reads the files of golden/, and refuses whatever it does not expect there. */
 #include "golden.h"
 
 #include <ctype.h>
@@ -47,7 +48,7 @@ static bool next_line(reader *r)
     return true;
 }
 
-/* What follows `key` and a space in this line; NULL if another key is there. */
+/* Returns what follows `key` and a space in this line; NULL if another key is there. */
 static const char *after_key(const reader *r, const char *key)
 {
     size_t length = strlen(key);
@@ -91,7 +92,7 @@ static bool read_integer(reader *r, const char *key, int minimum, int maximum, i
     return next_line(r);
 }
 
-/* One bit pattern; advances *text over it. */
+/* Reads one bit pattern; advances *text over it. */
 static bool read_word(reader *r, golden_run run, const char **text, double *value)
 {
     static const char hexadecimal[] = "0123456789abcdef";

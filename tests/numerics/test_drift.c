@@ -28,7 +28,7 @@ static void update(arrays *a, int64_t step)
     update_tensor(&one_thread, &a->group, &tensor, a->state, sizeof *a->state, step);
 }
 
-/* Uniform in [low, high). */
+/* Draws a number, uniform in [low, high). */
 static float draw_between(splitmix *random, double low, double high)
 {
     return (float)(low + (high - low) * (double)(splitmix_next(random) >> 11) * 0x1p-53);
@@ -147,14 +147,14 @@ ParameterizedTest(const size_t *index, drift, a_million_steps)
 
 /* ---- bias correction ----------------------------------------------------------------------------------------- */
 
-/* 1 - beta^t without cancellation: 1 - beta is exact for beta in [1/2, 1]. */
+/* Returns 1 - beta^t without cancellation: 1 - beta is exact for beta in [1/2, 1]. */
 static double correction(double beta, int64_t step)
 {
     return -expm1((double)step * log1p(-(1 - beta)));
 }
 
-/* With moments that are 1 and stay 1, lr 1 and eps 0, a step is sqrt(1 - beta2^t) / (1 - beta1^t). A beta of 0 makes
- * its correction 1. */
+/* Returns the step with moments that are 1 and stay 1, lr 1 and eps 0: sqrt(1 - beta2^t) / (1 - beta1^t). A beta of 0
+ * makes its correction 1. */
 static double corrected_step(double beta1, double beta2, int64_t step)
 {
     const fopt_group group = {.size = sizeof group, .rule = FOPT_ADAM, .lr = 1, .beta1 = beta1, .beta2 = beta2};

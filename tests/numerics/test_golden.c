@@ -119,7 +119,8 @@ static double ulps_off(double got, double want, double reach, golden_run run)
     return isnan(ulps) ? INFINITY : ulps;
 }
 
-/* The largest distance of the oracle with this group from a run, parameters and final states; says where it is. */
+/* Returns the largest distance of the oracle with this group from a run, parameters and final states; says where it
+ * is. */
 static double oracle_distance(const golden_case *golden, const fopt_group *group, golden_run run, char where[128])
 {
     double worst = 0;
@@ -229,7 +230,7 @@ static void expect_near(const golden_file *file, const golden_case *golden, cons
         }
 }
 
-/* The reach of the parameter (kind < 0) or of a state, by element. */
+/* Lists the reach of the parameter (kind < 0) or of a state, by element. */
 static void list_reach(const golden_case *golden, const oracle_track *tracks, int kind, golden_values reach)
 {
     for (int i = 0; i < golden->elements; i++)

@@ -73,7 +73,7 @@ typedef struct outcome {
 } outcome;
 static outcome want, got;
 
-/* Three updates into `got`. Nothing here computes with floats: only the library does. */
+/* Makes three updates into `got`. Nothing here computes with floats: only the library does. */
 static void run(const fopt_group *group, case_formats formats, const fopt_config *config)
 {
     memset(&got, 0, sizeof got);
@@ -184,7 +184,8 @@ static void run_share(void *context, size_t thread)
     s->kept[thread] = has_modes(s->modes);
 }
 
-/* The context is the modes. 2: they were changed; 3: there is a thread without work. */
+/* Makes the calls under the modes that the context holds. Returns 2 if they were changed, 3 if there is a thread
+ * without work. */
 static int in_modes(void *context, size_t count, call_function *function, void *argument)
 {
     share s = {.modes = *(const modes *)context, .count = count, .function = function, .argument = argument};

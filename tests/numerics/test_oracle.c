@@ -31,7 +31,7 @@ static double load(const stored_array *array, size_t i)
     return get_value(array->format, array->data, i);
 }
 
-/* What is too large for the format becomes its largest number. */
+/* Stores an element; what is too large for the format becomes its largest number. */
 static void store(stored_array *array, size_t i, double x)
 {
     const double largest = numbers_largest(array->format);
@@ -43,7 +43,7 @@ static double draw_uniform(splitmix *random, double low, double high)
     return low + (high - low) * (double)(splitmix_next(random) >> 11) * 0x1p-53;
 }
 
-/* A number of either sign whose decimal exponent is uniform. */
+/* Draws a number of either sign whose decimal exponent is uniform. */
 static double draw_wide(splitmix *random, double low_exponent, double high_exponent)
 {
     double magnitude = pow(10, draw_uniform(random, low_exponent, high_exponent));
@@ -86,13 +86,13 @@ static void draw_group(fopt_group *group, int64_t *step, splitmix *random)
         group->dampening = DRAW_FROM(random, 0.1, 1);
 }
 
-/* Moments are zero before the first step, and never smaller than the least normal number. */
+/* Stores a moment: zero before the first step, and never smaller than the least normal number. */
 static void store_moment(oracle_trial *trial, fopt_state_kind kind, size_t i, double x)
 {
     store(&trial->state[kind], i, trial->step == 1 || fabs(x) < (double)FLT_MIN ? 0 : x);
 }
 
-/* Gradients over a wide range; moments sometimes as gradients of that size would leave them, sometimes not. */
+/* Draws gradients over a wide range; moments sometimes as gradients of that size would leave them, sometimes not. */
 static void draw_elements(oracle_trial *trial, splitmix *random)
 {
     bool buffer_of_ratios = trial->group.rule == FOPT_RMSPROP; /* about 1, whatever the gradients */
@@ -116,8 +116,8 @@ static void draw_elements(oracle_trial *trial, splitmix *random)
     }
 }
 
-/* Gradients and parameters at and beyond the edges. The huge ones are small enough that sums stay finite, so that only
- * squares overflow. */
+/* Draws gradients and parameters at and beyond the edges. The huge ones are small enough that sums stay finite, so that
+ * only squares overflow. */
 static void draw_special(oracle_trial *trial, splitmix *random)
 {
     draw_elements(trial, random);
@@ -174,7 +174,7 @@ static void compare_element(const oracle_trial *before, const oracle_trial *afte
         if (!oracle_keeps(&before->group, kind))
             continue;
         const double got = load(&after->state[kind], i);
-        ulps = oracle_error(after->state[kind].format, kind == FOPT_SECOND_MOMENT, got, want.after.state[kind],
+        ulps = oracle_error(after->state[kind].format, kind != FOPT_MAX_SECOND_MOMENT, got, want.after.state[kind],
                             want.magnitude.state[kind]);
         if (fpclassify((float)got) == FP_SUBNORMAL)
             ulps = INFINITY;

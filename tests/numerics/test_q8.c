@@ -22,7 +22,7 @@ typedef struct tensor {
     unsigned char state[FOPT_STATE_KINDS][COUNT + 3 + TILES * 4];
 } tensor;
 
-/* Whether the case has moments that may be quantized; those it then keeps so. */
+/* Tells whether the case has moments that may be quantized; those it then keeps so. */
 static bool is_quantized(size_t case_index, fopt_group *group)
 {
     bool keeps = false;
@@ -58,7 +58,7 @@ static oracle_element element_of(tensor *t, const fopt_group *group, size_t i)
     return e;
 }
 
-/* The largest magnitude that each tile of a moment must have been scaled by. */
+/* Expects each tile of a moment to be scaled by the largest magnitude that the oracle says. */
 static void expect_absmax(const fopt_group *group, fopt_state_kind kind, const oracle_result *want,
                           const fopt_array *got)
 {
@@ -74,8 +74,8 @@ static void expect_absmax(const fopt_group *group, fopt_state_kind kind, const o
     }
 }
 
-/* The moment is the value nearest to what the oracle says, up to the error that f32 moments may have; and so is the
- * parameter, which does not see the new moments quantized. */
+/* Expects each moment to be the value nearest to what the oracle says, up to the error that f32 moments may have; and
+ * so the parameter, which does not see the new moments quantized. */
 static void expect_step(const fopt_group *group, const oracle_result *want, tensor *got)
 {
     for (size_t i = 0; i < COUNT; i++)
@@ -228,11 +228,10 @@ Test(q8, elements_that_are_not_finite_stay)
     }
 }
 
-/* A finite gradient whose square is not, and an infinite parameter that decays into its gradient, neither of which may
- * become the scale of 255 others. */
-Test(q8, what_overflows_stays)
+/* An infinite parameter that decays into its gradient must not become the scale of 255 others. */
+Test(q8, infinite_parameters_stay)
 {
-    static tensor t, clean;
+    static tensor t;
     for (size_t index = 0; index < case_count(); index++) {
         char name[CASE_NAME_SIZE];
         fopt_group group;
@@ -243,16 +242,10 @@ Test(q8, what_overflows_stays)
         memset(&t, 0, sizeof t);
         fill_random(FOPT_F32, t.param, COUNT, index, 0);
         fill_random(FOPT_F32, t.grad, COUNT, index + 1, 0);
-        clean = t;
         const bool decays = group.weight_decay > 0 && !(group.flags & FOPT_DECOUPLED_DECAY);
-        t.grad[3] = 2e19f;
         t.param[300] = decays ? INFINITY : t.param[300];
-        const float before = t.param[3];
-        for (int64_t step = 1; step <= 3; step++) {
+        for (int64_t step = 1; step <= 3; step++)
             update(&group, FOPT_ISA_AUTO, &t, step);
-            update(&group, FOPT_ISA_AUTO, &clean, step);
-        }
-        cr_expect_eq(t.param[3], before, "%s: param has changed", what_runs());
         cr_expect_eq(isinf(t.param[300]), decays, "%s", what_runs());
         const fopt_array m = moments(&t, FOPT_SECOND_MOMENT);
         for (size_t tile = 0; tile < TILES; tile++)

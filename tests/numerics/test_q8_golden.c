@@ -142,7 +142,7 @@ static double value(size_t k, const moment *m, size_t i)
     return q8_value(q8_has_sign(t.kinds[k]), m->codes[i]) * (double)m->absmax[i / TILE];
 }
 
-/* What bitsandbytes subtracted from a parameter that does not decay, to a rounding. */
+/* Returns what bitsandbytes subtracted from a parameter that does not decay, to a rounding. */
 static double step_of(double m, double v, size_t step)
 {
     const fopt_group *g = &t.group;
@@ -152,8 +152,8 @@ static double step_of(double m, double v, size_t step)
     return g->lr / bc1 * m / (sqrt(v) / sqrt(bc2) + g->eps);
 }
 
-/* How far what is stored may be from x, which may be as far as `reach` from zero, in a tile with at most this absmax.
- */
+/* Returns how far what is stored may be from x, which may be as far as `reach` from zero, in a tile with at most this
+ * absmax. */
 static double most_moved(bool has_sign, double reach, double absmax)
 {
     const unsigned code = q8_nearest(has_sign, fmin(reach / absmax, 1));
@@ -232,7 +232,7 @@ static double weight(size_t k)
     return t.group.rule == FOPT_SGD ? t.group.momentum : k == 0 ? t.group.beta1 : t.group.beta2;
 }
 
-/* What is added to the old moment times its weight. */
+/* Returns what is added to the old moment times its weight. */
 static double addend(size_t k, size_t step, size_t i)
 {
     const double g = (double)t.grad[step][i];
@@ -289,8 +289,8 @@ static void all_steps(const char *path)
             sum += difference;
         }
     }
-    /* The bound says something: of most parameters it is less than half of the way that they may go. (Of those whose
-     * second moment quantization cannot tell from zero, it is not.) */
+    /* The bound says something: of most parameters it is less than half of the way that they may go. (It is not where
+     * quantization cannot tell the second moment from zero.) */
     size_t narrow = 0;
     for (size_t i = 0; i < t.count; i++)
         narrow += b.param[i] < t.group.lr * STEPS / 2;

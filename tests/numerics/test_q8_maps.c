@@ -20,7 +20,7 @@ static const fopt_i_q8_map *map_of(bool has_sign)
 #define STRIDE 997 /* checked builds are slow */
 #endif
 
-/* Whether a value is nearer than the one before it, or as near and its code even. */
+/* Tells whether a value is nearer than the one before it, or as near and its code even. */
 static bool is_nearer(bool has_sign, unsigned code, unsigned before, double x)
 {
     const double better = fabs(x - q8_value(has_sign, before)) - fabs(x - q8_value(has_sign, code));
@@ -32,7 +32,7 @@ static const char *name_of(bool has_sign)
     return has_sign ? "with sign" : "without sign";
 }
 
-/* The code that fusedopt.h promises for x in a tile with an absmax of 1. */
+/* Returns the code that fusedopt.h promises for x in a tile with an absmax of 1. */
 static unsigned promised(bool has_sign, double x)
 {
     const unsigned code = q8_nearest(has_sign, x);
@@ -99,8 +99,8 @@ Test(q8_maps, zeros_and_what_is_nearly_zero)
     cr_expect_eq(fopt_i_q8_scale(0.0f), 0.0f);
 }
 
-/* Floats from 0 to a little above 1, and their negatives. The nearest value moves on with them, so that it need not be
- * searched for. Returns one that is wrong, or -1. */
+/* Tries floats from 0 to a little above 1, and their negatives. The nearest value moves on with them, so that it need
+ * not be searched for. Returns one that is wrong, or -1. */
 static float find_wrong(bool has_sign)
 {
     const uint32_t stride = STRIDE;

@@ -24,7 +24,7 @@ typedef struct set {
     guarded param, grad, state[FOPT_STATE_KINDS];
 } set;
 
-/* `offset` as for guarded_new(), but in elements of each array. */
+/* Makes an array; `offset` is as for guarded_new(), but in elements of each array. */
 static guarded new_array(fopt_format format, size_t count, size_t offset)
 {
     return guarded_new(count * numbers_bytes(format), offset == GUARD_END ? offset : offset * numbers_bytes(format));
@@ -65,7 +65,7 @@ static void copy_set(set to, set from)
         memcpy(to.state[kind].data, from.state[kind].data, from.state[kind].bytes);
 }
 
-/* Of parameters and gradients, as many as `to` has; its moments are zero. */
+/* Copies parameters and gradients, as many as `to` has; its moments are zero. */
 static void copy_beginning(set to, set from)
 {
     memcpy(to.param.data, from.param.data, to.param.bytes);
@@ -89,7 +89,7 @@ static fopt_array moments(const fopt_group *group, set s, fopt_state_kind kind)
     return moment_array(group->state_format[kind], s.state[kind].data, s.count);
 }
 
-/* By fopt_update(). */
+/* Makes steps by fopt_update(). */
 static void run_updates(set s, const fopt_group *group, fopt_isa isa, int threads, uint64_t id, int64_t steps)
 {
     const fopt_config config = {.size = sizeof config, .isa = isa, .threads = threads, .seed = SEED};
@@ -114,7 +114,7 @@ static void compare_sets(const fopt_group *group, set got, set want)
 
 /* ---- sizes and alignments ------------------------------------------------------------------------------------ */
 
-/* In elements: aligned to a page, then barely, then ending at one. */
+/* Offsets in elements: aligned to a page, then barely, then ending at one. */
 static const size_t offsets[] = {0, 1, 3, GUARD_END};
 
 static void compare_placements(size_t case_stride, case_formats formats, size_t count, int threads)
@@ -171,7 +171,7 @@ Test(sizes, a_million)
         compare_placements(70, case_formats_at(f), 1000000, 3);
 }
 
-/* One more element in `whole` than in `cut`, of the same data: the others become the same. */
+/* Compares `cut` with `whole`, which has one more element of the same data: the others become the same. */
 static void compare_part(const fopt_group *group, set whole, set cut, uint64_t seed)
 {
     fill_set(whole, seed);
@@ -288,7 +288,7 @@ static void compare_states(const fopt_optimizer *optimizer, size_t tensor, const
  * another. */
 #define TENSORS 10000
 
-/* Where the next tensor begins: at a multiple of 4 bytes. */
+/* Returns the bytes to the next tensor, which begins at a multiple of 4 bytes. */
 static size_t packed_bytes(fopt_format format, size_t count)
 {
     return (count * numbers_bytes(format) + 3) / 4 * 4;
@@ -299,7 +299,8 @@ static set describe_small(size_t index, case_formats formats)
     return (set){.formats = formats, .count = index % 97 == 0 ? 600 : index % 41};
 }
 
-/* One in five has no gradient at the first step: then tensors of one group differ in their step counts. */
+/* Tells whether a tensor has no gradient at the first step, as one in five: then tensors of one group differ in their
+ * step counts. */
 static bool joins_late(size_t index)
 {
     return index % 5 == 0;

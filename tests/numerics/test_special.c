@@ -14,7 +14,7 @@
 
 #define MOST 1024
 
-/* Half of the largest float: the difference of two such is still finite, and so is one with 5 % decay added. */
+/* Half of the largest float: a sum of two such is still finite. */
 #define HUGE_NUMBER ((double)FLT_MAX / 2)
 
 /* ---- one tensor ---------------------------------------------------------------------------------------------- */
@@ -80,7 +80,7 @@ static const double specials[] = {
 };
 #define PAIRS (LENGTH(specials) * LENGTH(specials))
 
-/* Every pair of a special parameter and a special gradient, each between ordinary elements. */
+/* Fills in every pair of a special parameter and a special gradient, each between ordinary elements. */
 static void fill_pairs(arrays *a)
 {
     fill_random(a->formats.param, a->param, a->count, 1, 0);
@@ -96,7 +96,7 @@ static bool is_finite_as(fopt_format format, double value)
     return isfinite(numbers_value(format, numbers_nearest(format, value)));
 }
 
-/* What is finite, and what is not, must be as in the oracle. An infinity amid a formula ends as one or as a NaN,
+/* Compares with the oracle what is finite, and what is not. An infinity amid a formula ends as one or as a NaN,
  * depending on how an average is written; but a NaN that goes in must come out as a NaN. */
 static void compare_classes(const arrays *before, const arrays *after, int64_t step)
 {
@@ -188,7 +188,7 @@ static void expect_finite(const arrays *a, int64_t step)
     }
 }
 
-/* The step from `before` to `after` is the oracle's: in single precision. */
+/* Expects the step from `before` to `after` to be the oracle's, in single precision. */
 static void expect_oracles_step(const arrays *before, const arrays *after, int64_t step)
 {
     for (size_t i = 0; i < before->count; i++) {
@@ -199,8 +199,8 @@ static void expect_oracles_step(const arrays *before, const arrays *after, int64
     }
 }
 
-/* Square and saturate, all of them. What a centered RMSprop can do ends where the square of its average passes the
- * second moment, which stands still: the variance is then cut to 0, and a step is gradient / eps. */
+/* Their squares overflow, all of them. What a centered RMSprop can do ends where rounding leaves nothing of the
+ * difference of two squares: a step is then gradient / eps. */
 static const double huge[] = {1e20, -1e20, 1e25, 1e30, -1e37, HUGE_NUMBER, -HUGE_NUMBER};
 #define HUGE_CENTERED 2
 
@@ -209,16 +209,14 @@ static double huge_of(const arrays *a, size_t i)
     return huge[i % (a->group.flags & FOPT_CENTERED ? HUGE_CENTERED : LENGTH(huge))];
 }
 
-/* A square that overflows leaves the largest finite number, in whatever format, and no infinity or NaN later. */
-Test(special, second_moments_saturate)
+/* A square that would overflow leaves a finite number, in whatever format, and no infinity or NaN later. */
+Test(special, squares_do_not_overflow)
 {
     static const fopt_format moments[] = {FOPT_F32, FOPT_BF16};
     static arrays a, before;
     for (size_t index = 0; index < case_count(); index++)
         for (size_t f = 0; f < LENGTH(moments); f++) {
-            const fopt_format format = moments[f];
-            const uint32_t largest = format == FOPT_F32 ? 0x7f7fffff : 0x7f7f;
-            clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, format}, 7 * LENGTH(huge));
+            clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, moments[f]}, 7 * LENGTH(huge));
             describe_run(&a, "huge gradients, then zeros");
             for (size_t i = 0; i < a.count; i++) {
                 set_value(FOPT_F32, a.param, i, 1);
@@ -228,13 +226,49 @@ Test(special, second_moments_saturate)
                 before = a;
                 update(&a, step);
                 expect_finite(&a, step);
-                if (format == FOPT_F32)
+                if (moments[f] == FOPT_F32)
                     expect_oracles_step(&before, &a, step);
-                for (fopt_state_kind kind = FOPT_SECOND_MOMENT; kind <= FOPT_MAX_SECOND_MOMENT && step == 1; kind++)
-                    for (size_t i = 0; i < a.count && oracle_keeps(&a.group, kind); i++)
-                        cr_assert_eq(numbers_get(format, a.state[kind], i), largest, "%s element=%zu: %s is %a",
-                                     what_runs(), i, fopt_state_kind_name(a.group.rule, kind), state_of(&a, kind, i));
                 memset(a.grad, 0, sizeof a.grad);
+            }
+        }
+}
+
+/* The longest that an update can be, in units of lr: of m / sqrt(v) by the inequality of Cauchy and Schwarz over all past
+ * gradients; of g / sqrt(s) because s has g's own share. */
+static double longest_update(const fopt_group *group)
+{
+    if (group->rule == FOPT_RMSPROP)
+        return 1 / sqrt(1 - group->alpha) / (1 - group->momentum);
+    const double ratio = group->beta1 * group->beta1 / group->beta2;
+    const double bias = group->flags & FOPT_NO_BIAS_CORRECTION ? 1 : 1 / (1 - group->beta1);
+    return bias * (1 - group->beta1) / sqrt((1 - group->beta2) * (1 - ratio));
+}
+
+/* Ordinary gradients, and amid them, in each element at another step, one as large as can be. */
+Test(special, steps_are_bounded)
+{
+    static arrays a, before;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t state = 0; state < case_states_count(); state++) {
+            static const double largest[] = {1e19, 1.8e19, -1e20, 1e21, -1e30, (double)FLT_MAX, -(double)FLT_MAX};
+            clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, case_state_at(state)}, 5 * LENGTH(largest));
+            a.group.weight_decay = 0;
+            if (!oracle_keeps(&a.group, FOPT_SECOND_MOMENT) || a.group.flags & FOPT_CENTERED)
+                continue;
+            describe_run(&a, "huge gradients amid ordinary ones");
+            const double most = longest_update(&a.group) * a.group.lr;
+            memset(a.param, 0, sizeof a.param);
+            for (int64_t step = 1; step <= 8; step++) {
+                fill_random(FOPT_F32, a.grad, a.count, (uint64_t)step, 0);
+                for (size_t i = 0; i < a.count; i++)
+                    if (i % 5 == (size_t)step - 1)
+                        set_value(FOPT_F32, a.grad, i, largest[i / 5 % LENGTH(largest)]);
+                before = a;
+                update(&a, step);
+                for (size_t i = 0; i < a.count; i++)
+                    cr_assert_leq(fabs(param_of(&a, i) - param_of(&before, i)), 1.02 * most,
+                                  "%s step=%d element=%zu: moved from %g to %g, at most by %g", what_runs(), (int)step,
+                                  i, param_of(&before, i), param_of(&a, i), most);
             }
         }
 }

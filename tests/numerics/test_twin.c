@@ -39,7 +39,7 @@ typedef struct way {
     bool shards;
 } way;
 
-/* The context is where to say how many pieces there were. */
+/* Makes the calls, and writes to the context how many pieces there were. */
 static int counting(void *context, size_t count, call_function *function, void *argument)
 {
     *(size_t *)context = count;
@@ -54,7 +54,7 @@ static const spread spreads[] = {
 
 /* ---- one run ------------------------------------------------------------------------------------------------- */
 
-/* What is computed. The data is that of the seed. */
+/* The work: what is computed, on the data of the seed. */
 typedef struct work {
     fopt_group group;
     fopt_format param, grad;
@@ -83,8 +83,8 @@ static void draw_data(const work *w)
 
 #define SHARDS 4
 
-/* Where a shard begins: after none, one, two fifths and four fifths of the tiles. Where the one after the last would,
- * the tensor ends. */
+/* Returns where a shard begins: after none, one, two fifths and four fifths of the tiles. Where the one after the last
+ * would, the tensor ends. */
 static size_t cut(size_t count, size_t shard)
 {
     const size_t cuts[] = {0, TILE, count / TILE * 2 / 5 * TILE, count / TILE * 4 / 5 * TILE, count};
@@ -96,7 +96,7 @@ static unsigned char *at(const storage *array, fopt_format format, size_t elemen
     return (unsigned char *)array->bytes + element * numbers_bytes(format);
 }
 
-/* The whole tensor, or shard number `index`. */
+/* Describes the whole tensor, or shard number `index`. */
 static fopt_tensor describe(const work *w, bool shards, size_t index)
 {
     const size_t begin = shards ? cut(w->count, index) : 0;
@@ -152,7 +152,7 @@ static void run_optimizer(const work *w, const fopt_config *config, const fopt_t
     fopt_destroy(optimizer);
 }
 
-/* Leaves the result in `got`. */
+/* Runs the work one way, and leaves the result in `got`. */
 static void run(const work *w, way how)
 {
     static const char *const routes[] = {"update", "step", "steps"};
@@ -217,7 +217,7 @@ static work describe_work(size_t case_index, case_formats formats, size_t count)
     return w;
 }
 
-/* Every route with every instruction set, on one thread. */
+/* Compares every route with every instruction set, on one thread. */
 static void compare_routes(const work *w)
 {
     run_reference(w);
@@ -228,7 +228,7 @@ static void compare_routes(const work *w)
     }
 }
 
-/* Every spread, for which instruction sets and routes take turns. */
+/* Compares every spread, for which instruction sets and routes take turns. */
 static void compare_spreads(const work *w, size_t turn)
 {
     run_reference(w);

@@ -1,3 +1,4 @@
+/* THE table of cases: rules, their options, and formats. */
 #include "cases.h"
 #include "numbers.h"
 #include "oracle.h"
@@ -32,7 +33,7 @@ static const struct row {
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
 static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8};
 
-/* Twice as many as there are subsets: with and without decay. */
+/* Counts the cases of a row: twice as many as there are subsets, with and without decay. */
 static size_t cases_of(const struct row *row)
 {
     size_t count = 2;
@@ -77,7 +78,7 @@ void case_name(const fopt_group *group, char name[CASE_NAME_SIZE])
              group->weight_decay > 0 ? " decay" : "");
 }
 
-/* Those of FOPT_Q8 come last. */
+/* Counts the plain triples; those of FOPT_Q8 come behind them. */
 size_t case_plain_formats_count(void)
 {
     return LENGTH(formats) * LENGTH(formats) * (LENGTH(moment_formats) - 1);

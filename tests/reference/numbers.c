@@ -1,3 +1,4 @@
+/* The formats' numbers, by ldexp() and floor() in double. */
 #include "numbers.h"
 
 #include <math.h>

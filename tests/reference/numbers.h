@@ -14,7 +14,7 @@
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Elements of a tile: they share a scale, and a key of random bits. */
-enum { TILE = 256 };
+#define TILE ((size_t)256)
 
 size_t numbers_bytes(fopt_format format);
 
@@ -22,22 +22,22 @@ size_t numbers_bytes(fopt_format format);
 uint32_t numbers_get(fopt_format format, const void *array, size_t index);
 void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits);
 
-/* What bits stand for; not FOPT_Q8's, which stand for parts of a tile's absmax. */
+/* Returns what bits stand for; not FOPT_Q8's, which stand for parts of a tile's absmax. */
 double numbers_value(fopt_format format, uint32_t bits);
 
-/* The nearest to it, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
+/* Returns the nearest to it, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
 uint32_t numbers_nearest(fopt_format format, double value);
 
-/* The largest finite number. */
+/* Returns the largest finite number. */
 double numbers_largest(fopt_format format);
 
-/* The distance between a 16-bit format's numbers around x; 0 for single precision. */
+/* Returns the distance between a 16-bit format's numbers around x; 0 for single precision. */
 double numbers_spacing(fopt_format format, double x);
 
-/* A zero, subnormal, infinite, NaN, the least or the largest of its kind, or any bits at all. */
+/* Draws a zero, subnormal, infinite, NaN, the least or the largest of its kind, or any bits at all. */
 uint32_t numbers_special(fopt_format format, splitmix *random);
 
-/* Of either sign, from 2^-12 to 2^4. */
+/* Draws a number of either sign, from 2^-12 to 2^4. */
 uint32_t numbers_ordinary(fopt_format format, splitmix *random);
 
 #endif

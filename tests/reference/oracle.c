@@ -61,7 +61,7 @@ static quantity root(quantity x)
     return rounded(sqrt(x.value), fmin(x.magnitude / sqrt(x.value), sqrt(x.magnitude / ULP)));
 }
 
-/* max(x, 0), but NaN stays NaN. An error of x can lift it above 0 only as far as x is not below. */
+/* Returns max(x, 0), but NaN stays NaN. An error of x can lift it above 0 only as far as x is not below. */
 static quantity not_negative(quantity x)
 {
     return x.value < 0 ? rounded(0, x.magnitude + x.value / ULP) : x;
@@ -69,20 +69,27 @@ static quantity not_negative(quantity x)
 
 /* ---- what fusedopt.h says of moments ------------------------------------------------------------------------- */
 
-/* weight * old + (1 - weight) * new */
+/* Returns weight * old + (1 - weight) * new. */
 static quantity average(double weight, double old, quantity new)
 {
     return sum(scaled(weight, exact(old)), scaled(1 - weight, new));
 }
 
-/* "A second moment that would overflow stays at the largest finite value of its format". It would if the square of the
- * gradient does, even when its share in the average does not. */
 static quantity average_square(double weight, double old, quantity gradient)
 {
-    quantity squared = square(gradient);
-    if (squared.value > (double)FLT_MAX)
-        return exact((double)FLT_MAX);
-    return average(weight, old, squared); /* between finite floats: so is this */
+    return average(weight, old, square(gradient));
+}
+
+/* A finite gradient beyond `most` counts as that. */
+static quantity clamped(quantity g, double most)
+{
+    return isfinite(g.value) && fabs(g.value) > most ? exact(copysign(most, g.value)) : g;
+}
+
+/* "A gradient counts as no more than 1.8e19, the largest float whose square is finite". */
+static quantity bounded(quantity g)
+{
+    return clamped(g, 0x1.fffffep63);
 }
 
 /* "A moment whose magnitude is below FLT_MIN is stored as zero". Whether the rest of its step sees that zero or the
@@ -111,7 +118,7 @@ static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity stat
     quantity old = scaled(h->momentum, state[FOPT_MOMENTUM_BUFFER]);
     quantity *b = &state[FOPT_MOMENTUM_BUFFER];
     if (h->flags & FOPT_EMA_MOMENTUM)
-        *b = moment(sum(old, scaled(1 - h->momentum, g)));
+        *b = moment(sum(old, scaled(1 - h->momentum, clamped(g, 0x1p126))));
     else if (h->flags & FOPT_CLASSIC_MOMENTUM)
         *b = moment(sum(old, scaled(h->lr, g)));
     else
@@ -127,6 +134,7 @@ static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity stat
 static quantity rmsprop(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
 {
     (void)step;
+    g = bounded(g);
     quantity *s = &state[FOPT_SECOND_MOMENT];
     *s = moment(average_square(h->alpha, s->value, g));
     quantity variance = *s;
@@ -148,6 +156,7 @@ static quantity rmsprop(const fopt_group *h, int64_t step, quantity g, quantity 
 static quantity adam(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
 {
     quantity *m = &state[FOPT_FIRST_MOMENT], *v = &state[FOPT_SECOND_MOMENT], *x = &state[FOPT_MAX_SECOND_MOMENT];
+    g = bounded(g);
     *m = moment(average(h->beta1, m->value, g));
     *v = moment(average_square(h->beta2, v->value, g));
     quantity second = *v;

@@ -23,14 +23,16 @@ typedef struct oracle_result {
     oracle_element magnitude;
 } oracle_result;
 
-/* One step, number `step` from 1, of one element. `group` is valid by fusedopt.h; its state formats are ignored. */
+/* Makes one step, number `step` from 1, of one element. `group` is valid by fusedopt.h; its state formats are
+ * ignored. */
 oracle_result oracle_step(const fopt_group *group, int64_t step, oracle_element before, double gradient);
 
-/* Whether the rule keeps this state array. */
+/* Tells whether the rule keeps this state array. */
 bool oracle_keeps(const fopt_group *group, fopt_state_kind kind);
 
-/* |got - want| in ULPs of single precision at `magnitude`. An infinite `got` stands for all numbers from `largest` on.
- * NaN equals NaN, and an infinity itself; other differences with NaN, or with an infinite `want`, are infinite. */
+/* Returns |got - want| in ULPs of single precision at `magnitude`. An infinite `got` stands for all numbers from
+ * `largest` on. NaN equals NaN, and an infinity itself; other differences with NaN, or with an infinite `want`, are
+ * infinite. */
 double oracle_ulps(double got, double want, double magnitude, double largest);
 
 /* The bounds, in such ULPs, of what a rounding at each operation explains. */

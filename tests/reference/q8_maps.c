@@ -1,3 +1,4 @@
+/* The maps of FOPT_Q8 and the nearest value in them, computed in double. */
 #include "q8_maps.h"
 #include "numbers.h"
 
@@ -9,10 +10,10 @@ bool q8_has_sign(fopt_state_kind kind)
     return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;
 }
 
-/* The middles of n = 2^i or 2^(i+1) equal parts of [0.1, 1], times 10^(i-6), are (2n + 18k + 9) / (2n * 10^(7-i)) for k
- * from 0: two integers, of which the division rounds once in double, and once more to float. No exact value is so near
- * to the middle of two floats that this would matter: it would have to be within 2^-53 of it, and is a fraction with a
- * denominator below 2^33. */
+/* Returns a middle. Those of n = 2^i or 2^(i+1) equal parts of [0.1, 1], times 10^(i-6), are (2n + 18k + 9) / (2n *
+ * 10^(7-i)) for k from 0: two integers, of which the division rounds once in double, and once more to float. No exact
+ * value is so near to the middle of two floats that this would matter: it would have to be within 2^-53 of it, and is a
+ * fraction with a denominator below 2^33. */
 static double middle(bool has_sign, int run, int k)
 {
     const double count = ldexp(1, has_sign ? run : run + 1);

@@ -9,19 +9,19 @@
 
 #include <stdbool.h>
 
-/* Whether moments of a kind have a sign, and so which of the two maps is theirs. */
+/* Tells whether moments of a kind have a sign, and so which of the two maps is theirs. */
 bool q8_has_sign(fopt_state_kind kind);
 
-/* What a code stands for, over absmax: the float nearest to the exact value. */
+/* Returns what a code stands for, over absmax: the float nearest to the exact value. */
 double q8_value(bool has_sign, unsigned code);
 
-/* The code of the value nearest to y, by looking at them all: a tie goes to the even code. */
+/* Returns the code of the value nearest to y, by looking at them all: a tie goes to the even code. */
 unsigned q8_nearest(bool has_sign, double y);
 
-/* The values of a moment in double. */
+/* Returns an element of a moment in double. */
 double q8_get(const fopt_array *moments, fopt_state_kind kind, size_t index);
 
-/* How far from x a value may be stored in a tile with this absmax, where codes are the nearest. */
+/* Returns how far from x a value may be stored in a tile with this absmax, where codes are the nearest. */
 double q8_half_gap(bool has_sign, double x, double absmax);
 
 #endif

@@ -20,13 +20,13 @@ static inline uint64_t splitmix_next(splitmix *random)
     return z ^ (z >> 31);
 }
 
-/* Uniform in [-1, 1). */
+/* Draws a number, uniform in [-1, 1). */
 static inline float splitmix_symmetric(splitmix *random)
 {
     return (float)(splitmix_next(random) >> 40) * 0x1p-23f - 1.0f;
 }
 
-/* Fisher and Yates. The remainder's bias, below count / 2^64, is of no concern here. */
+/* Shuffles as Fisher and Yates do. The remainder's bias, below count / 2^64, is of no concern here. */
 static inline void splitmix_shuffle(splitmix *random, size_t *items, size_t count)
 {
     for (size_t left = count; left > 1; --left) {

@@ -26,7 +26,7 @@
  * with 2^-100 all roots below 2^-90 would be wrong. */
 #define ALMOST_ZERO 0x1p-126f
 
-/* Takes 0, or a number from MIDDLE_LEAST. */
+/* Returns the root of 0, or of a number from MIDDLE_LEAST. */
 __device__ __forceinline__ float mid_root(float x)
 {
     const float r = seed_rsqrt(x + ALMOST_ZERO);
@@ -34,14 +34,14 @@ __device__ __forceinline__ float mid_root(float x)
     return fmaf(fmaf(-s, s, x), h, s);
 }
 
-/* Takes a number from 2^-126 to 2^75. */
+/* Returns the reciprocal of a number from 2^-126 to 2^75. */
 __device__ __forceinline__ float mid_reciprocal(float b)
 {
     const float r = seed_reciprocal(b);
     return fmaf(r, fmaf(-b, r, 1.0f), r);
 }
 
-/* Returns +0 where a is -0. */
+/* Returns a quotient; it is +0 where a is -0. */
 __device__ __forceinline__ float mid_quotient(float a, float b)
 {
     const float r = mid_reciprocal(b);

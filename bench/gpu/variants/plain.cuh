@@ -30,10 +30,9 @@ __device__ __forceinline__ bool in_the_middle(const float *m, const float *v)
            __all_sync(ALL_LANES, small && least_positive(v, least_positive(m, 0xffffffffu)) >= MIDDLE_LEAST_BITS);
 }
 
-/* Rounds two second moments with the halves of one random word. */
-__device__ __forceinline__ uint32_t random_pair(float low, float high, uint64_t tile_key, uint32_t pair)
+/* Rounds two moments with the halves of one random word. */
+__device__ __forceinline__ uint32_t random_pair(float low, float high, uint32_t random)
 {
-    const uint32_t random = fopt_i_random(tile_key, pair);
     return permute<0x7632>(fopt_i_bits(low) + (random & 0xffffu), fopt_i_bits(high) + (random >> 16));
 }
 
@@ -50,16 +49,21 @@ __device__ __forceinline__ void put_moments(const tensor_now &t, uint32_t own, u
         raw_of_f32<F>(v).put(second);
     } else {
         raw8<F, FOPT_BF16> raw;
-        raw.a = make_uint4(bf16_pair(m[0], m[1]), bf16_pair(m[2], m[3]), bf16_pair(m[4], m[5]), bf16_pair(m[6], m[7]));
-        raw.put(first);
         const uint64_t key = fopt_i_mix(t.key + own);
-        raw.a = make_uint4(random_pair(v[0], v[1], key, 4 * lane), random_pair(v[2], v[3], key, 4 * lane + 1),
-                           random_pair(v[4], v[5], key, 4 * lane + 2), random_pair(v[6], v[7], key, 4 * lane + 3));
+        uint32_t random[4];
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            random[i] = fopt_i_random(key, 4 * lane + i);
+        raw.a = make_uint4(random_pair(m[0], m[1], random[0]), random_pair(m[2], m[3], random[1]),
+                           random_pair(m[4], m[5], random[2]), random_pair(m[6], m[7], random[3]));
+        raw.put(first);
+        raw.a = make_uint4(random_pair(v[0], v[1], random[0]), random_pair(v[2], v[3], random[1]),
+                           random_pair(v[4], v[5], random[2]), random_pair(v[6], v[7], random[3]));
         raw.put(second);
     }
 }
 
-/* Returns false, and has stored nothing, if the tile must go the general way. */
+/* Steps a tile. Returns false, and has stored nothing, if it must go the general way. */
 template <class F>
 __device__ __forceinline__ bool step_fast(const tensor_now &t, uint32_t own, uint32_t lane, const fetched<F> &f)
 {

@@ -90,8 +90,7 @@ template <uint32_t map> __device__ __forceinline__ uint32_t binned(const q8_tabl
 }
 
 /* Returns two codes with a sign, one in each half: 127 more or less by the magnitude. An upper half from a bin is twice
- * that, and maybe 1 more; exclusive or with the sign's bits makes it two's complement less 1. There is no code for -1.
- */
+ * that, and maybe 1 more; exclusive or with the sign's bits makes it two's complement less 1. -1 has no code. */
 __device__ __forceinline__ uint32_t signed_pair(uint32_t w0, uint32_t w1, float x0, float x1)
 {
     const uint32_t h = permute<0x7632>(w0, w1) ^ permute<0xffbb>(fopt_i_bits(x0), fopt_i_bits(x1));
@@ -170,7 +169,7 @@ __device__ __forceinline__ void put_codes(const q8_tables *tables, const tensor_
     }
 }
 
-/* Returns false, and has stored nothing, if the tile must go the general way. */
+/* Steps a tile. Returns false, and has stored nothing, if it must go the general way. */
 template <class F>
 __device__ __forceinline__ bool step_fast(const q8_shared &shared, const tensor_now &t, uint32_t own, uint32_t lane,
                                           const fetched<F> &f)

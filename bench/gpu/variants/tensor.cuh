@@ -55,12 +55,6 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
            c.root_scale < MIDDLE_LARGEST_COEF && c.eps < MIDDLE_LARGEST_COEF && c.eps > MIDDLE_LEAST_EPS;
 }
 
-/* The keys of a tensor's random bits in this step, by kind of moment. */
-__device__ __forceinline__ const uint64_t *step_keys_of(const fopt_i_cuda_tables &tables, uint32_t index)
-{
-    return &tables.step_keys[FOPT_I_STATE_KINDS * (uint64_t)index];
-}
-
 template <class F>
 __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32_t index, uint32_t lane, tensor_now &t)
 {
@@ -76,7 +70,7 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
         t.second_absmax = r->absmax[FOPT_SECOND_MOMENT];
     }
     if (F::state == FOPT_BF16)
-        t.key = step_keys_of(tables, index)[FOPT_SECOND_MOMENT] + r->tile_offset;
+        t.key = tables.step_keys[index] + r->tile_offset;
     t.begin = (uint32_t)r->first_tile;
     t.fast_tiles = may_be_fast<F>(r, &tables.groups[r->group], c) ? (uint32_t)(r->count / FOPT_I_TILE) : 0;
     t.w1 = c.first.weight, t.w2 = c.second.weight;
@@ -94,7 +88,7 @@ __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, u
         return;
     __syncwarp(); /* what a lane has fetched another may store */
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    step_keys_of(tables, index), own};
+                    tables.step_keys[index], own};
     const arrays a = arrays_of<Loop>(w);
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = record->count - (uint64_t)own * FOPT_I_TILE;
@@ -244,14 +238,14 @@ __device__ __forceinline__ uint32_t least_positive(const float *x, uint32_t leas
     return least;
 }
 
-/* Returns NaN if one is. */
+/* Returns the largest magnitude, or NaN if one is. */
 __device__ __forceinline__ float most_magnitude(const float *x)
 {
     return max_or_nan(max_or_nan(max_or_nan(fabsf(x[0]), fabsf(x[1])), max_or_nan(fabsf(x[2]), fabsf(x[3]))),
                       max_or_nan(max_or_nan(fabsf(x[4]), fabsf(x[5])), max_or_nan(fabsf(x[6]), fabsf(x[7]))));
 }
 
-/* Passes over NaN. */
+/* Returns the least magnitude; passes over NaN. */
 __device__ __forceinline__ float least_magnitude(const float *x)
 {
     return fminf(fminf(fminf(fabsf(x[0]), fabsf(x[1])), fminf(fabsf(x[2]), fabsf(x[3]))),
