@@ -21,7 +21,7 @@ run() { # TOOL TEXT COMMAND...
 tidy() {
     git ls-files '*.c' | while read -r file; do
         grep -qF "\"$project/$file\"" "$build/compile_commands.json" && echo "$file"
-    done | xargs -P 2 -n 8 clang-tidy --quiet -p "$build"
+    done | xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p "$build"
 }
 
 run clang-format "the sources are formatted" clang-format --dry-run --Werror "${sources[@]}"

@@ -179,7 +179,7 @@ for name, (colour, dashes) in curves.items():
 END
 report $? "the plot of train has title, machine and commit, a colour for each rule and a dash pattern for each format"
 
-run bench --repeat 5 --params 2^10..2^12 --rule adam --rule sgd --rule momentum --formats f32/f32/f32 \
+run bench --repeat 3 --params 2^10..2^12 --rule adam --rule sgd --rule momentum --formats f32/f32/f32 \
     --formats bf16/bf16/bf16 --formats bf16/bf16/q8 --plot bench.svg
 [ "$status" -eq 0 ] && [ ! -s err ] && python3 - "$program" 2>>err <<'END'
 from read import *
