@@ -206,7 +206,7 @@ static void describe_own(const fopt_group *group, const fopt_i_rule *rule, char 
 {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < LENGTH(hyperparameters); i++)
+    for (size_t i = 0; i < LENGTH(hyperparameters) && used < size; i++)
         if (rule->hyperparameters & hyperparameters[i].set)
             used += (size_t)snprintf(text + used, size - used, ", %s %.9g", hyperparameters[i].name,
                                      value_of(group, &hyperparameters[i]));

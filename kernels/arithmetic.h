@@ -125,7 +125,7 @@ FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
     return fopt_i_moment(fopt_i_average(c, g * g, a));
 }
 
-/* A finite `x` beyond +-most becomes that; what is not finite becomes a NaN, so that it is seen. In bits, which are
+/* Moves a finite `x` beyond +-most to that, and makes a NaN of what is not finite, so that it is seen. In bits, which are
  * ordered as magnitudes are: of two comparisons of floats gcc 12 makes eight operations. */
 FOPT_FN float fopt_i_clamp(float x, float most)
 {
@@ -134,7 +134,13 @@ FOPT_FN float fopt_i_clamp(float x, float most)
     return fmaf(x, 0.0f, fopt_i_float(clamped | sign));
 }
 
-/* The gradient of a rule that divides by the root of an average of squares: at most the largest float whose square is
+/* Clamps what is averaged, where fopt_i_bounded() does not: the difference of two such is finite. */
+FOPT_FN float fopt_i_averageable(float x)
+{
+    return fopt_i_clamp(x, 0x1p126f);
+}
+
+/* Clamps the gradient of a rule that divides by the root of an average of squares to the largest float whose square is
  * finite. If only the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact
  * arithmetic, and no average of g or g^2 overflows. */
 FOPT_FN float fopt_i_bounded(float g)

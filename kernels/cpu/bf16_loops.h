@@ -28,10 +28,10 @@ FOPT_FN void fopt_i_bf16_put_params(fopt_i_bf16 *pair, float low, float high)
 }
 
 /* `random` is the pair's word. */
-FOPT_FN void fopt_i_bf16_put_moments(fopt_i_bf16 *pair, float low, float high, fopt_state_kind kind, uint32_t random)
+FOPT_FN void fopt_i_bf16_put_moments(fopt_i_bf16 *pair, float low, float high, bool is_random, uint32_t random)
 {
-    fopt_i_bf16_put(pair, fopt_i_bf16_round_moment(low, kind, fopt_i_random_half(random, 0)),
-                    fopt_i_bf16_round_moment(high, kind, fopt_i_random_half(random, 1)));
+    fopt_i_bf16_put(pair, fopt_i_bf16_round_moment(low, is_random, fopt_i_random_half(random, 0)),
+                    fopt_i_bf16_round_moment(high, is_random, fopt_i_random_half(random, 1)));
 }
 
 static inline void fopt_i_bf16_store(void *tile, size_t count, const float *restrict in)
@@ -43,24 +43,25 @@ static inline void fopt_i_bf16_store(void *tile, size_t count, const float *rest
         out[count - 1] = fopt_i_bf16_encode(in[count - 1]);
 }
 
-/* Rounds and stores moments of one kind, which is a constant wherever this is inlined. */
-FOPT_FN void fopt_i_bf16_store_kind(fopt_state_kind kind, uint64_t tile_key, fopt_i_bf16 *restrict out, uint32_t count,
-                                    const float *restrict in)
+/* `is_random` is a constant wherever this is inlined. */
+FOPT_FN void fopt_i_bf16_store_rounded(bool is_random, const fopt_i_moments *to, uint32_t count,
+                                       const float *restrict in)
 {
+    fopt_i_bf16 *restrict out = to->data;
     for (uint32_t pair = 0; pair < count / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
-        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], kind, fopt_i_random(tile_key, pair));
+        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], is_random, fopt_i_random(to->tile_key, pair));
     }
     if (count % 2)
-        out[count - 1] = fopt_i_bf16_encode_moment(in[count - 1], kind, tile_key, count - 1);
+        out[count - 1] = fopt_i_bf16_encode_moment(in[count - 1], to->kind, to->tile_key, count - 1);
 }
 
 static inline void fopt_i_bf16_store_moments(const fopt_i_moments *to, size_t count, const float *restrict in)
 {
-    if (to->kind == FOPT_MAX_SECOND_MOMENT)
-        fopt_i_bf16_store_kind(FOPT_MAX_SECOND_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
+    if (fopt_i_bf16_is_random(to->kind))
+        fopt_i_bf16_store_rounded(true, to, (uint32_t)count, in);
     else
-        fopt_i_bf16_store_kind(FOPT_SECOND_MOMENT, to->tile_key, (fopt_i_bf16 *)to->data, (uint32_t)count, in);
+        fopt_i_bf16_store_rounded(false, to, (uint32_t)count, in);
 }
 
 #endif

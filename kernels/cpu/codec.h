@@ -106,17 +106,17 @@ static inline void fopt_i_store_each_quantized(unsigned format, const fopt_i_mom
 
 /* Compiled once for all loops, each of which would otherwise hold a copy. */
 #ifdef __GNUC__
-#define FOPT_I_SHARED static __attribute__((noinline))
+#define FOPT_I_NOINLINE static __attribute__((noinline))
 #else
-#define FOPT_I_SHARED static
+#define FOPT_I_NOINLINE static
 #endif
 
-FOPT_I_SHARED void fopt_i_load(unsigned format, const void *tile, size_t count, float *restrict out)
+FOPT_I_NOINLINE void fopt_i_load(unsigned format, const void *tile, size_t count, float *restrict out)
 {
     fopt_i_load_each(format, tile, count, out);
 }
 
-FOPT_I_SHARED void fopt_i_store(unsigned format, void *tile, size_t count, const float *restrict in)
+FOPT_I_NOINLINE void fopt_i_store(unsigned format, void *tile, size_t count, const float *restrict in)
 {
     switch (format) {
     case FOPT_BF16:
@@ -127,7 +127,7 @@ FOPT_I_SHARED void fopt_i_store(unsigned format, void *tile, size_t count, const
     }
 }
 
-FOPT_I_SHARED void fopt_i_load_moments(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
+FOPT_I_NOINLINE void fopt_i_load_moments(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
 {
     switch (format) {
     case FOPT_Q8:
@@ -141,8 +141,8 @@ FOPT_I_SHARED void fopt_i_load_moments(unsigned format, const fopt_i_moments *fr
     }
 }
 
-FOPT_I_SHARED void fopt_i_store_moments(unsigned format, const fopt_i_moments *to, size_t count,
-                                        const float *restrict in)
+FOPT_I_NOINLINE void fopt_i_store_moments(unsigned format, const fopt_i_moments *to, size_t count,
+                                          const float *restrict in)
 {
     if (fopt_i_is_quantized(format))
         *to->absmax = fopt_i_absmax(in, count);

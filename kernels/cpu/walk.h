@@ -220,13 +220,16 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
         fopt_i_bf16_put_params(param + i, low.param, high.param);
         const uint32_t random = fopt_i_random(key, pair);
         if (v.kinds & FOPT_I_FIRST)
-            fopt_i_bf16_put_moments(first + i, low.first, high.first, FOPT_FIRST_MOMENT, random);
+            fopt_i_bf16_put_moments(first + i, low.first, high.first, fopt_i_bf16_is_random(FOPT_FIRST_MOMENT), random);
         if (v.kinds & FOPT_I_SECOND)
-            fopt_i_bf16_put_moments(second + i, low.second, high.second, FOPT_SECOND_MOMENT, random);
+            fopt_i_bf16_put_moments(second + i, low.second, high.second, fopt_i_bf16_is_random(FOPT_SECOND_MOMENT),
+                                    random);
         if (v.kinds & FOPT_I_MAX_SECOND)
-            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second, FOPT_MAX_SECOND_MOMENT, random);
+            fopt_i_bf16_put_moments(max_second + i, low.max_second, high.max_second,
+                                    fopt_i_bf16_is_random(FOPT_MAX_SECOND_MOMENT), random);
         if (v.kinds & FOPT_I_BUFFER)
-            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, FOPT_MOMENTUM_BUFFER, random);
+            fopt_i_bf16_put_moments(buffer + i, low.buffer, high.buffer, fopt_i_bf16_is_random(FOPT_MOMENTUM_BUFFER),
+                                    random);
     }
 }
 

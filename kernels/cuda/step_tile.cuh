@@ -113,8 +113,7 @@ struct elements {
 
 /* All arrays are fetched before any is decoded. */
 template <class Loop>
-__device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_maps *maps, fopt_i_place place, uint32_t lane,
-                                           elements &e)
+__device__ __forceinline__ void load_whole(const arrays &a, const fopt_i_maps *maps, fopt_i_place place, elements &e)
 {
     const fopt_i_raw raw_param = fopt_i_fetch<false>(a.param, a.param_format, place);
     const fopt_i_raw raw_grad = fopt_i_fetch<false>(a.grad, a.grad_format, place);
@@ -152,7 +151,7 @@ __device__ __forceinline__ void step_whole(const arrays &a, const fopt_i_coef &c
 {
     const fopt_i_place place = fopt_i_place_of(all_f32<Loop::kinds>(a), lane);
     elements all;
-    load_whole<Loop>(a, maps, place, lane, all);
+    load_whole<Loop>(a, maps, place, all);
 
 #pragma unroll
     for (unsigned i = 0; i < FOPT_I_EACH; i++) {

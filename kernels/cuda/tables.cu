@@ -1,5 +1,6 @@
 /* The small kernels around the step: they keep the tables, which live on the device alone. */
 #include "../begin.h"
+#include "../formats/formats.h"
 #include "launch.h"
 #include <cuda_runtime.h>
 
@@ -66,16 +67,16 @@ static __global__ void __launch_bounds__(BLOCK) zero_grads(const fopt_i_cuda_tab
     const uint64_t first = (i - record->first_tile) * FOPT_I_TILE;
     const uint64_t rest = record->count - first;
     const uint32_t count = rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE;
-    /* A zero is all zero bits in every format: half-words, and whole tiles by 16 bytes. */
-    const uint32_t bytes = record->grad_format == FOPT_F32 ? 4 : 2;
-    char *grad = (char *)record->grad + first * bytes;
+    /* A zero is all zero bits in every format. Whole tiles are zeroed by 16 bytes. */
+    const uint32_t bytes = (uint32_t)fopt_i_element_bytes(record->grad_format);
+    unsigned char *grad = (unsigned char *)record->grad + first * bytes;
     __builtin_assume(__isGlobal(grad));
     if (count == FOPT_I_TILE && (uintptr_t)grad % sizeof(uint4) == 0)
         for (uint32_t k = lane; k < FOPT_I_TILE * bytes / sizeof(uint4); k += 32)
             ((uint4 *)grad)[k] = make_uint4(0, 0, 0, 0);
     else
-        for (uint32_t k = lane; k < count * bytes / sizeof(uint16_t); k += 32)
-            ((uint16_t *)grad)[k] = 0;
+        for (uint32_t k = lane; k < count * bytes; k += 32)
+            grad[k] = 0;
 }
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream)

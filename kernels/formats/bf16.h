@@ -4,10 +4,6 @@
 
 #include "format.h"
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "fusedopt takes two bf16 elements as one word, whose lower half is the first: little-endian machines only"
-#endif
-
 typedef uint16_t fopt_i_bf16;
 
 FOPT_FN float fopt_i_bf16_decode(fopt_i_bf16 stored)
@@ -38,9 +34,14 @@ FOPT_FN uint32_t fopt_i_bf16_add(float x, uint32_t addend)
 /* Averages and sums are rounded stochastically: at beta 0.999 one step changes them by less than half a unit, so that
  * rounding to the nearest would freeze them. AMSGrad's maximum adds nothing up, and is rounded to the nearest. `random`
  * has 16 bits. */
-FOPT_FN uint32_t fopt_i_bf16_round_moment(float x, fopt_state_kind kind, uint32_t random)
+FOPT_FN bool fopt_i_bf16_is_random(fopt_state_kind kind)
 {
-    return fopt_i_bf16_add(x, kind == FOPT_MAX_SECOND_MOMENT ? fopt_i_bf16_half_unit(x) : random);
+    return kind != FOPT_MAX_SECOND_MOMENT;
+}
+
+FOPT_FN uint32_t fopt_i_bf16_round_moment(float x, bool is_random, uint32_t random)
+{
+    return fopt_i_bf16_add(x, is_random ? random : fopt_i_bf16_half_unit(x));
 }
 
 FOPT_FN fopt_i_bf16 fopt_i_bf16_encode(float x)
@@ -51,7 +52,7 @@ FOPT_FN fopt_i_bf16 fopt_i_bf16_encode(float x)
 FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, fopt_state_kind kind, uint64_t tile_key, uint32_t element)
 {
     const uint32_t random = fopt_i_random_half(fopt_i_random(tile_key, element / 2), element);
-    return (fopt_i_bf16)(fopt_i_bf16_round_moment(x, kind, random) >> 16);
+    return (fopt_i_bf16)(fopt_i_bf16_round_moment(x, fopt_i_bf16_is_random(kind), random) >> 16);
 }
 
 #endif

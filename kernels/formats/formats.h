@@ -22,7 +22,7 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* Returns the bytes of an element, 0 if there is no such format. */
+/* Returns the bytes of an element of a format in the list. */
 FOPT_FN size_t fopt_i_element_bytes(unsigned format)
 {
     switch (format) {
@@ -32,7 +32,7 @@ FOPT_FN size_t fopt_i_element_bytes(unsigned format)
         FOPT_I_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }
-    return 1; /* there is no other format */
+    return 1;
 }
 
 FOPT_FN bool fopt_i_is_quantized(unsigned format)

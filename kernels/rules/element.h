@@ -5,7 +5,8 @@
  * A rule NAME is a header with
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
- *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element
+ *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element; what it averages has gone through
+ *                                                       fopt_i_bounded() or fopt_i_averageable()
  *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are; 0 if none was on
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts

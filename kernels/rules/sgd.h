@@ -50,8 +50,7 @@ FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fop
     if (kinds & FOPT_I_BUFFER) {
         float g = direction;
         float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
-        /* So that the difference of gradient and average is finite. */
-        const float ema = fopt_i_average(c.average, fopt_i_clamp(g, 0x1p126f), e.buffer);
+        const float ema = fopt_i_average(c.average, fopt_i_averageable(g), fopt_i_averageable(e.buffer));
         e.buffer = fopt_i_moment(fopt_i_select(c.averages, ema, sum));
         direction = fopt_i_select(c.nesterov, fmaf(c.lookahead, e.buffer, g), e.buffer);
     }

@@ -20,7 +20,7 @@ copy() {
 }
 
 apply() { # RECIPE FOLDER
-    patch -p1 -s --no-backup-if-mismatch -d "$2" <"$recipes/$1.patch" >log 2>&1 && return
+    patch -p1 -s --fuzz=0 --no-backup-if-mismatch -d "$2" <"$recipes/$1.patch" >log 2>&1 && return
     echo "tests/recipes/$1.patch does not apply: bring it and the recipe in CONTRIBUTING.md up to date" >>log
     return 1
 }

@@ -118,7 +118,7 @@ static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity stat
     quantity old = scaled(h->momentum, state[FOPT_MOMENTUM_BUFFER]);
     quantity *b = &state[FOPT_MOMENTUM_BUFFER];
     if (h->flags & FOPT_EMA_MOMENTUM)
-        *b = moment(sum(old, scaled(1 - h->momentum, clamped(g, 0x1p126))));
+        *b = moment(sum(scaled(h->momentum, clamped(*b, 0x1p126)), scaled(1 - h->momentum, clamped(g, 0x1p126))));
     else if (h->flags & FOPT_CLASSIC_MOMENTUM)
         *b = moment(sum(old, scaled(h->lr, g)));
     else

@@ -36,7 +36,7 @@ struct tensor_now {
     const char *grad;                    /* where the lane's elements of the first tile are */
     char *param, *first, *second;        /* likewise */
     float *first_absmax, *second_absmax; /* quantized moments */
-    uint64_t key;                        /* bf16: of the second moment in this step, plus the shard's place */
+    uint64_t key;                        /* bf16: of the tensor's step, plus the shard's place */
     uint32_t begin, fast_tiles;          /* of the launch's tiles; how many whole ones may be taken fast */
     float w1, w2, root_scale, eps, step_size, decay;
     bool decoupled;
