@@ -38,10 +38,14 @@ __all__ = ["Array", "Error", "Optimizer", "RULES", "TorchOptimizer", "version"]
 
 # ---- the library -------------------------------------------------------------------------------------------------
 
-_FORMATS = {"f32": (0, 4), "bf16": (1, 2), "f16": (2, 2), "q8": (3, 1)}  # name: fopt_format, bytes of an element
+_FORMATS = {  # value of fopt_format, bytes of an element, its type in NumPy's spelling and in PyTorch's
+    "f32": (0, 4, "<f4", "float32"),
+    "bf16": (1, 2, "<u2", "bfloat16"),
+    "f16": (2, 2, "<f2", "float16"),
+    "q8": (3, 1, "|u1", "uint8"),
+}
 _KINDS = 8  # FOPT_STATE_KINDS
 
-_RULES = {"sgd": 0, "rmsprop": 1, "adam": 2, "adamw": 3}
 _NUMBERS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum", "dampening", "alpha")
 _FLAGS = {
     "maximize": 1 << 0,
@@ -57,12 +61,13 @@ _FLAGS = {
 _EVERY = ("lr", "weight_decay", "maximize", "decoupled_decay", "state_format")
 _ADAM = (*_EVERY, "betas", "eps", "amsgrad", "no_bias_correction")
 
-RULES = {  # and the options that each has
+RULES = {  # in the order of fopt_rule, and the options that each has
     "sgd": (*_EVERY, "momentum", "dampening", "nesterov", "ema_momentum", "classic_momentum"),
     "rmsprop": (*_EVERY, "alpha", "eps", "momentum", "centered", "eps_inside_sqrt"),
     "adam": _ADAM,
     "adamw": _ADAM,
 }
+_RULES = {name: value for value, name in enumerate(RULES)}
 
 
 class _Sized(ctypes.Structure):
@@ -205,9 +210,9 @@ class Array:
     def _interface(self, kind):
         if self.device.split(":")[0] != kind:
             raise AttributeError(f"the array is in memory of {self.device}")
-        types = {"f32": "<f4", "bf16": "<u2", "f16": "<f2", "q8": "|u1"}
         data = (self.pointer or 0, self.read_only)
-        return {"shape": (self.count,), "typestr": types[self.format], "data": data, "strides": None, "version": 3}
+        typestr = _FORMATS[self.format][2]
+        return {"shape": (self.count,), "typestr": typestr, "data": data, "strides": None, "version": 3}
 
     __array_interface__ = property(lambda self: self._interface("cpu"))
     __cuda_array_interface__ = property(lambda self: self._interface("cuda"))
@@ -421,7 +426,7 @@ class Optimizer:
             _call("fopt_state", self._handle, tensor, kind, ctypes.byref(view))
             if view.data:
                 name = _library().fopt_state_kind_name(rule, kind).decode()
-                form = next(name for name, (value, _) in _FORMATS.items() if value == view.format)
+                form = next(name for name, row in _FORMATS.items() if row[0] == view.format)
                 views[name] = Array(view.data, view.count, form, self.device, self)
                 if view.absmax:
                     tiles = (view.count + 255) // 256
@@ -471,7 +476,7 @@ class Optimizer:
 def _make_torch_optimizer():
     import torch
 
-    dtypes = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "q8": torch.uint8}
+    dtypes = {name: getattr(torch, dtype) for name, (_, _, _, dtype) in _FORMATS.items()}
 
     def tensor_of(array, like):
         """A view of an array: with the shape and the order of dimensions of a parameter, if it has one for each."""

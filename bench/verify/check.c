@@ -4,6 +4,7 @@
 #include "program/options.h"
 #include "reference/numbers.h"
 #include "reference/oracle.h"
+#include "reference/quantized.h"
 #include "reference/splitmix.h"
 #include "verify/layout.h"
 #include <math.h>
@@ -267,7 +268,7 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
         if (!view.data)
             continue;
         read_copy(s->state, to + p->begin * bytes, view.data, view.bytes);
-        if (format == FOPT_Q8)
+        if (is_quantized(format))
             read_copy(s->state, layout_absmax(&b->layout, to) + p->tile, view.absmax, p->tiles * sizeof(float));
     }
     return NULL;
@@ -381,7 +382,7 @@ static void compare_array(const scene *s, runner how, size_t step, size_t array)
     const unsigned char *want = b->want[step][array];
     size_t element;
     const uint64_t differing = judge_bits(format, b->got, want, b->layout.elements, &element);
-    if (format == FOPT_Q8)
+    if (is_quantized(format))
         compare_absmax(s, step, array);
     if (differing == 0)
         return;

@@ -20,7 +20,7 @@ typedef struct check_case {
  * device's result, or, in the reference that the oracle judges, one too large for its bounds. */
 typedef struct check_fault {
     size_t array; /* as in judge.h */
-    bool absmax;  /* of FOPT_Q8, instead of a code */
+    bool absmax;  /* of a quantized format, instead of a code */
     bool in_reference;
 } check_fault;
 

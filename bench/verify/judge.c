@@ -2,7 +2,7 @@
 #include "verify/judge.h"
 #include "reference/numbers.h"
 #include "reference/oracle.h"
-#include "reference/q8_maps.h"
+#include "reference/quantized.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -11,8 +11,7 @@ enum { KINDS = JUDGE_ARRAYS - JUDGE_STATES };
 
 void judge_prepare(void)
 {
-    q8_value(false, 0); /* which makes the map of all values when it is first asked */
-    q8_value(true, 0);
+    quantized_prepare();
 }
 
 const char *judge_array_name(fopt_rule rule, size_t array)
@@ -45,16 +44,12 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
 
 /* Returns the error of a tile's code, in the ULPs by which moments that stand for themselves are judged: half of how
  * much nearer another value is. "A positive moment of those without sign" is never zero. */
-static double code_ulps(bool has_sign, uint32_t code, double want, double magnitude, double absmax)
+static double code_ulps(fopt_format format, bool has_sign, uint32_t code, double want, double magnitude, double absmax)
 {
-    if (!has_sign && code == 0)
+    const double got = quantized_value(format, has_sign, code) * absmax;
+    if (!has_sign && got == 0)
         return want < (double)FLT_MIN ? 0 : (double)INFINITY;
-    double nearest = (double)INFINITY;
-    if (code > (has_sign ? 0 : 1))
-        nearest = fabs(want - q8_value(has_sign, code - 1) * absmax);
-    if (code < 255)
-        nearest = fmin(nearest, fabs(want - q8_value(has_sign, code + 1) * absmax));
-    const double excess = fabs(want - q8_value(has_sign, code) * absmax) - nearest;
+    const double excess = fabs(want - got) - quantized_distance(format, has_sign, want, absmax);
     return excess <= 0 ? 0 : oracle_ulps(excess / 2, 0, fmax(magnitude, absmax), (double)FLT_MAX);
 }
 
@@ -80,9 +75,9 @@ static double value_of(const judge_arrays *arrays, size_t array, size_t begin, s
 {
     const fopt_format format = arrays->formats[array];
     const uint32_t bits = numbers_get(format, arrays->data[array], element);
-    if (format != FOPT_Q8)
+    if (!is_quantized(format))
         return numbers_value(format, bits);
-    const double value = q8_value(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)), bits);
+    const double value = quantized_value(format, moment_has_sign((fopt_state_kind)(array - JUDGE_STATES)), bits);
     return (double)(float)(value * (double)arrays->absmax[array][(element - begin) / TILE]);
 }
 
@@ -92,14 +87,14 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
     const fopt_format format = after->formats[array];
     const double got = value_of(after, array, begin, element);
     double ulps;
-    if (format == FOPT_Q8)
-        ulps = code_ulps(q8_has_sign((fopt_state_kind)(array - JUDGE_STATES)),
+    if (is_quantized(format))
+        ulps = code_ulps(format, moment_has_sign((fopt_state_kind)(array - JUDGE_STATES)),
                          numbers_get(format, after->data[array], element), want, magnitude,
                          (double)after->absmax[array][(element - begin) / TILE]);
     else
         ulps = oracle_error(format, is_average(array), got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
-    if (array != JUDGE_PARAM && format != FOPT_Q8 && fpclassify((float)got) == FP_SUBNORMAL)
+    if (array != JUDGE_PARAM && !is_quantized(format) && fpclassify((float)got) == FP_SUBNORMAL)
         ulps = (double)INFINITY;
     note_worst(ulps, element, got, want, worst);
 }
@@ -134,7 +129,7 @@ static bool stays(const judge_arrays *after, const expectation *e, double gradie
     bool quantized = false, finite = isfinite(gradient);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (after->data[array]) {
-            quantized = quantized || after->formats[array] == FOPT_Q8;
+            quantized = quantized || is_quantized(after->formats[array]);
             finite = finite && isfinite(e->want[array]);
         }
     return quantized && !finite;
@@ -167,7 +162,7 @@ static void judge_tile(const judge_arrays *after, const tile *t, size_t number, 
                        judge_error worst[JUDGE_ARRAYS])
 {
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
-        if (!after->data[array] || after->formats[array] != FOPT_Q8)
+        if (!after->data[array] || !is_quantized(after->formats[array]))
             continue;
         const double got = (double)after->absmax[array][number];
         if (t->whole || !(got >= t->most[array]))

@@ -24,7 +24,7 @@ typedef struct layout {
 bool layout_new(size_t small_tensors, layout *made);
 void layout_free(layout *made);
 
-/* Returns where an array of FOPT_Q8 has its absmax, one a tile: behind its codes, which leave three bytes an
+/* Returns where an array of a quantized format has its absmax, one a tile: behind its codes, which leave three bytes an
  * element. */
 float *layout_absmax(const layout *made, unsigned char *array);
 

@@ -43,6 +43,26 @@ Test(cases, are_complete)
     cr_expect_eq(accepted, case_count(), "%zu combinations are accepted, but cases.c has %zu", accepted, case_count());
 }
 
+/* Each format that the library knows is in the lists, if it may be there. */
+Test(cases, have_every_format)
+{
+    for (fopt_format format = 0; fopt_format_name(format); format++) {
+        bool as_param = false, as_state = false;
+        fopt_group group = case_group(case_count() - 1), stored = group;
+        fopt_tensor tensor = {.size = sizeof tensor, .param_format = format};
+        fopt_sizes sizes = {.size = sizeof sizes};
+        for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
+            stored.state_format[kind] = format;
+        for (size_t f = 0; f < case_formats_count(); f++) {
+            as_param |= case_formats_at(f).param == format;
+            as_state |= case_formats_at(f).state == format;
+        }
+        const char *name = fopt_format_name(format);
+        cr_expect_eq(as_param, fopt_query_sizes(NULL, &group, 1, &tensor, 1, &sizes) == FOPT_OK, "%s", name);
+        cr_expect_eq(as_state, fopt_query_sizes(NULL, &stored, 1, NULL, 0, &sizes) == FOPT_OK, "%s", name);
+    }
+}
+
 /* Creates an optimizer, and makes a step. */
 static fopt_status try_group(const fopt_group *group)
 {

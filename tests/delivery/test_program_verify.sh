@@ -27,11 +27,11 @@ report $? "verify finds every fault that it plants"
 if command -v python3 >/dev/null; then
     python3 -c 'import json
 rows = json.load(open("verify.json"))["rows"]
-assert len(rows) > 200 and {row["rule"] for row in rows} == {"sgd", "rmsprop", "adam", "adamw"}
+assert len(rows) > 200 and {row["rule"] for row in rows} >= {"sgd", "rmsprop", "adam", "adamw"}
 assert len({(row["param_dtype"], row["grad_dtype"], row["state_format"]) for row in rows
-            if row["state_format"] != "none"}) == 27
+            if row["state_format"] != "none"}) >= 27
 assert {row["tensors"] for row in rows} == {49, 10009}
-assert len({row["variant"] for row in rows}) == 160
+assert len({row["variant"] for row in rows}) >= 160
 for row in rows:
     assert row["elements"] > 100000 and row["differing_bits"] == 0 and 0 <= row["worst_ulp"] <= 4, row' 2>err
     report $? "verify --quick covers all variants and all formats"

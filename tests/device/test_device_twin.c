@@ -50,7 +50,9 @@ static const struct {
     size_t count, param_shift, grad_shift;
 } layouts[] = {{3 * TILE + 57, 0, 0}, {2 * TILE, 0, 0}, {2 * TILE + 3, 1, 0}, {TILE + 40, 0, 3}};
 
-#define TENSORS (27 * LENGTH(layouts))
+/* Room for formats of moments, with a group each, and for the tensors of all triples. */
+#define STATES  8
+#define TENSORS (9 * STATES * LENGTH(layouts))
 
 static size_t shape_all_formats(shape shapes[TENSORS])
 {
@@ -70,33 +72,31 @@ static size_t shape_all_formats(shape shapes[TENSORS])
     return count;
 }
 
-/* A group for each format of moments. */
-#define STATES 3
-
-static void fill_groups(fopt_group groups[STATES], size_t index, const char *route)
+/* Returns how many: one for each format of moments. */
+static size_t fill_groups(fopt_group groups[STATES], size_t index, const char *route)
 {
     char name[CASE_NAME_SIZE];
-    cr_assert_eq(case_states_count(), STATES);
-    for (size_t g = 0; g < STATES; g++) {
+    cr_assert_leq(case_states_count(), STATES);
+    for (size_t g = 0; g < case_states_count(); g++) {
         groups[g] = case_group(index);
         case_set_state(&groups[g], case_state_at(g));
     }
     case_name(&groups[0], name);
     now_running("%s %s %s", name, route, choose_mode(index));
+    return case_states_count();
 }
 
 static void compare_optimizers(size_t index)
 {
     fopt_group groups[STATES];
     shape shapes[TENSORS];
-    fill_groups(groups, index, "step");
-    const size_t count = shape_all_formats(shapes);
-    twins *t = twins_new(groups, LENGTH(groups), shapes, count, STEPS, index + 1);
+    const size_t group_count = fill_groups(groups, index, "step"), count = shape_all_formats(shapes);
+    twins *t = twins_new(groups, group_count, shapes, count, STEPS, index + 1);
     twins_create(t, 5);
     for (size_t step = 0; step < STEPS; step++) {
         if (step > 0)
             twins_set_grads(t, step, step % 2 != 0 ? 3 : 0);
-        for (size_t g = 0; g < LENGTH(groups); g++)
+        for (size_t g = 0; g < group_count; g++)
             twins_set_lr(t, g, lr_of(step + g));
         twins_step(t);
     }
@@ -108,11 +108,10 @@ static void compare_updates(size_t index)
 {
     fopt_group groups[STATES];
     shape shapes[TENSORS];
-    fill_groups(groups, index, "update");
-    const size_t count = shape_all_formats(shapes);
-    twins *t = twins_new(groups, LENGTH(groups), shapes, count, STEPS, index + 1001);
+    const size_t group_count = fill_groups(groups, index, "update"), count = shape_all_formats(shapes);
+    twins *t = twins_new(groups, group_count, shapes, count, STEPS, index + 1001);
     for (size_t step = 0; step < STEPS; step++) {
-        for (size_t g = 0; g < LENGTH(groups); g++)
+        for (size_t g = 0; g < group_count; g++)
             groups[g].lr = lr_of(step);
         twins_update(t, step, (int64_t)step + 1);
     }
@@ -162,7 +161,8 @@ static twins *new_mixture(fopt_group *groups, uint64_t seed)
         groups[i] = case_group(i);
         for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
             groups[i].state_format[kind] =
-                case_state_at(((i >> kind) + kind) % (groups[i].flags & FOPT_CENTERED ? 2 : case_states_count()));
+                case_state_at(((i >> kind) + kind) %
+                              (groups[i].flags & FOPT_CENTERED ? case_plain_states_count() : case_states_count()));
         const case_formats formats = case_formats_at(i * 7 % case_formats_count());
         if (i % 9 != 4)
             shapes[count++] = (shape){.param = formats.param,

@@ -411,7 +411,7 @@ static mirror state_block(const twins *t)
         if (data && (!begin || data < begin))
             begin = data;
         const unsigned char *last = data ? data + view.bytes : NULL;
-        if (data && view.format == FOPT_Q8)
+        if (data && view.absmax)
             last = (const unsigned char *)(view.absmax + (view.count + TILE - 1) / TILE);
         if (last > end)
             end = last;

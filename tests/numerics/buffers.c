@@ -1,6 +1,7 @@
 /* Memory between inaccessible pages, data for tests, and comparisons to the bit. */
 #include "buffers.h"
 #include "../reference/oracle.h"
+#include "../reference/quantized.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -137,7 +138,7 @@ static size_t tiles_of(size_t count)
 
 size_t moment_bytes(fopt_format format, size_t count)
 {
-    return format == FOPT_Q8 ? count + 3 + tiles_of(count) * sizeof(float) : count * numbers_bytes(format);
+    return is_quantized(format) ? count + 3 + tiles_of(count) * sizeof(float) : count * numbers_bytes(format);
 }
 
 fopt_array moment_array(fopt_format format, void *data, size_t count)
@@ -148,7 +149,7 @@ fopt_array moment_array(fopt_format format, void *data, size_t count)
                         .count = count,
                         .bytes = count * numbers_bytes(format),
                         .format = format,
-                        .absmax = format == FOPT_Q8 ? (float *)(behind + (-(uintptr_t)behind & 3)) : NULL};
+                        .absmax = is_quantized(format) ? (float *)(behind + (-(uintptr_t)behind & 3)) : NULL};
 }
 
 fopt_array moment_part(fopt_array whole, size_t first, size_t count)
@@ -163,7 +164,7 @@ fopt_array moment_part(fopt_array whole, size_t first, size_t count)
 void copy_moments(fopt_array to, fopt_array from)
 {
     memcpy(to.data, from.data, from.bytes);
-    if (from.format == FOPT_Q8)
+    if (from.absmax)
         memcpy(to.absmax, from.absmax, tiles_of(from.count) * sizeof(float));
 }
 
@@ -201,6 +202,6 @@ void expect_same_moments(const char *what, fopt_array got, fopt_array want)
 {
     cr_assert(got.format == want.format && got.count == want.count, "%s %s: formats or counts differ", running, what);
     expect_same(what, got.format, got.data, want.data, got.count);
-    if (got.format == FOPT_Q8)
+    if (got.absmax)
         expect_same("absmax", FOPT_F32, got.absmax, want.absmax, tiles_of(got.count));
 }

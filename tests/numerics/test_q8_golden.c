@@ -12,7 +12,7 @@
  * The step's difference is then at most that between the corners of (m +- dm, v +- dv), and the sum of these bounds the
  * parameter's.
  */
-#include "../reference/q8_maps.h"
+#include "../reference/quantized.h"
 #include "buffers.h"
 
 #include <criterion/criterion.h>
@@ -139,7 +139,7 @@ static fopt_array view_of(fopt_optimizer *optimizer, size_t k)
 
 static double value(size_t k, const moment *m, size_t i)
 {
-    return q8_value(q8_has_sign(t.kinds[k]), m->codes[i]) * (double)m->absmax[i / TILE];
+    return quantized_value(FOPT_Q8, moment_has_sign(t.kinds[k]), m->codes[i]) * (double)m->absmax[i / TILE];
 }
 
 /* Returns what bitsandbytes subtracted from a parameter that does not decay, to a rounding. */
@@ -156,9 +156,11 @@ static double step_of(double m, double v, size_t step)
  * absmax. */
 static double most_moved(bool has_sign, double reach, double absmax)
 {
-    const unsigned code = q8_nearest(has_sign, fmin(reach / absmax, 1));
-    const double below = code > 0 ? q8_value(has_sign, code) - q8_value(has_sign, code - 1) : 0;
-    const double above = code < 255 ? q8_value(has_sign, code + 1) - q8_value(has_sign, code) : 0;
+    const unsigned code = quantized_nearest(FOPT_Q8, has_sign, fmin(reach / absmax, 1));
+    const double below =
+        code > 0 ? quantized_value(FOPT_Q8, has_sign, code) - quantized_value(FOPT_Q8, has_sign, code - 1) : 0;
+    const double above =
+        code < 255 ? quantized_value(FOPT_Q8, has_sign, code + 1) - quantized_value(FOPT_Q8, has_sign, code) : 0;
     const double gap = fmax(below, above) * absmax;
     return !has_sign && code <= 1 ? gap : gap / 2; /* no zero for what is not: up to a whole gap */
 }
@@ -188,8 +190,8 @@ static void one_step(size_t step, size_t *equal)
         const moment *want = &t.moments[step][k];
         for (size_t i = 0; i < t.count; i++) {
             const double absmax = (double)want->absmax[i / TILE], wanted = value(k, want, i);
-            const double got = q8_get(&view, t.kinds[k], i), reach = fmax(fabs(got), fabs(wanted));
-            const double bound = 2 * most_moved(q8_has_sign(t.kinds[k]), reach, absmax) + 0x1p-15 * absmax;
+            const double got = quantized_get(&view, t.kinds[k], i), reach = fmax(fabs(got), fabs(wanted));
+            const double bound = 2 * most_moved(moment_has_sign(t.kinds[k]), reach, absmax) + 0x1p-15 * absmax;
             cr_assert_leq(fabs(got - wanted), bound, "%s step=%zu element=%zu: %s is %a, bitsandbytes' %a", what_runs(),
                           step, i, fopt_state_kind_name(t.group.rule, t.kinds[k]), got, wanted);
             *equal += ((unsigned char *)view.data)[i] == want->codes[i];
@@ -259,7 +261,7 @@ static void widen(bounds *b, size_t step, size_t i, double widest[MOMENTS])
     b->param[i] += furthest + 2 * (double)FLT_EPSILON * fabs((double)t.param[step][i]) +
                    (1e-5 + t.group.lr * t.group.weight_decay) * (fabs(base) + furthest);
     for (size_t k = 0; k < t.moment_count; k++) {
-        const bool has_sign = q8_has_sign(t.kinds[k]);
+        const bool has_sign = moment_has_sign(t.kinds[k]);
         const double absmax = (double)t.moments[step][k].absmax[i / TILE] + widest[k];
         b->moment[k][i] = reach[k] + fabs(value(k, &t.moments[step][k], i) - exact[k]) +
                           most_moved(has_sign, fabs(exact[k]) + reach[k], absmax);

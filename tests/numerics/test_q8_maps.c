@@ -1,10 +1,10 @@
 /*
  * The maps of FOPT_Q8 and the encoding into them, against their construction and against a search through all values:
  * at every threshold and the floats around it, and on 10^8 others. The library's own functions are called here, one
- * element at a time; that its loops agree with them is for test_q8.c and test_twin.c.
+ * element at a time; that its loops agree with them is for test_quantized.c and test_twin.c.
  */
 #include "../../kernels/formats/q8.h"
-#include "../reference/q8_maps.h"
+#include "../reference/quantized.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -23,7 +23,8 @@ static const fopt_i_q8_map *map_of(bool has_sign)
 /* Tells whether a value is nearer than the one before it, or as near and its code even. */
 static bool is_nearer(bool has_sign, unsigned code, unsigned before, double x)
 {
-    const double better = fabs(x - q8_value(has_sign, before)) - fabs(x - q8_value(has_sign, code));
+    const double better =
+        fabs(x - quantized_value(FOPT_Q8, has_sign, before)) - fabs(x - quantized_value(FOPT_Q8, has_sign, code));
     return better > 0 || (better == 0 && code % 2 == 0);
 }
 
@@ -35,7 +36,7 @@ static const char *name_of(bool has_sign)
 /* Returns the code that fusedopt.h promises for x in a tile with an absmax of 1. */
 static unsigned promised(bool has_sign, double x)
 {
-    const unsigned code = q8_nearest(has_sign, x);
+    const unsigned code = quantized_nearest(FOPT_Q8, has_sign, x);
     return !has_sign && code == 0 && x > 0 ? 1 : code;
 }
 
@@ -50,8 +51,9 @@ Test(q8_maps, values_are_those_of_the_construction)
 {
     for (int has_sign = 0; has_sign <= 1; has_sign++)
         for (unsigned code = 0; code < 256; code++)
-            cr_assert_eq((double)map_of(has_sign)->value[code], q8_value(has_sign, code), "%s, code %u: %a, not %a",
-                         name_of(has_sign), code, (double)map_of(has_sign)->value[code], q8_value(has_sign, code));
+            cr_assert_eq((double)map_of(has_sign)->value[code], quantized_value(FOPT_Q8, has_sign, code),
+                         "%s, code %u: %a, not %a", name_of(has_sign), code, (double)map_of(has_sign)->value[code],
+                         quantized_value(FOPT_Q8, has_sign, code));
 }
 
 Test(q8_maps, every_value_becomes_its_code)
@@ -66,7 +68,8 @@ Test(q8_maps, around_every_threshold)
 {
     for (int has_sign = 0; has_sign <= 1; has_sign++)
         for (unsigned code = 1; code < 256; code++) {
-            const double low = q8_value(has_sign, code - 1), high = q8_value(has_sign, code);
+            const double low = quantized_value(FOPT_Q8, has_sign, code - 1),
+                         high = quantized_value(FOPT_Q8, has_sign, code);
             const float centres[] = {(float)((low + high) / 2), (float)low, (float)high};
             for (size_t c = 0; c < sizeof centres / sizeof *centres; c++) {
                 float x = centres[c];

@@ -304,10 +304,8 @@ Test(special, moments_are_never_subnormal)
             clear(&a, index, (case_formats){FOPT_F32, FOPT_F32, moments[f]}, 40);
             describe_run(&a, "decaying moments");
             a.group.weight_decay = 0;
-            if (a.group.rule == FOPT_ADAM || a.group.rule == FOPT_ADAMW)
-                a.group.beta2 = 0.95;
-            if (a.group.rule == FOPT_RMSPROP)
-                a.group.alpha = 0.9;
+            a.group.beta2 = fmin(a.group.beta2, 0.95); /* of 0 if the rule has none */
+            a.group.alpha = fmin(a.group.alpha, 0.9);
             for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++)
                 for (size_t i = 0; i < a.count && oracle_keeps(&a.group, kind); i++)
                     set_value(moments[f], a.state[kind], i, 1e-36 / (double)(1 + i) * (double)FLT_MIN / 1e-38);

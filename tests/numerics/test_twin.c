@@ -275,7 +275,8 @@ Test(twin, other_weights_and_mixed_moments)
             if (*weights[k] != 0)
                 *weights[k] = k % 2 == i % 2 ? 0.3 : 0.5;
         for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
-            g->state_format[kind] = case_state_at((kind + i) % (g->flags & FOPT_CENTERED ? 2 : case_states_count()));
+            g->state_format[kind] = case_state_at(
+                (kind + i) % (g->flags & FOPT_CENTERED ? case_plain_states_count() : case_states_count()));
         compare_routes(&w);
     }
 }

@@ -2,6 +2,7 @@
 #include "cases.h"
 #include "numbers.h"
 #include "oracle.h"
+#include "quantized.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static const struct row {
 };
 
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
-static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8};
+static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8}; /* the quantized ones last */
 
 /* Counts the cases of a row: twice as many as there are subsets, with and without decay. */
 static size_t cases_of(const struct row *row)
@@ -78,10 +79,10 @@ void case_name(const fopt_group *group, char name[CASE_NAME_SIZE])
              group->weight_decay > 0 ? " decay" : "");
 }
 
-/* Counts the plain triples; those of FOPT_Q8 come behind them. */
+/* Counts the plain triples; those of quantized formats come behind them. */
 size_t case_plain_formats_count(void)
 {
-    return LENGTH(formats) * LENGTH(formats) * (LENGTH(moment_formats) - 1);
+    return LENGTH(formats) * LENGTH(formats) * case_plain_states_count();
 }
 
 size_t case_formats_count(void)
@@ -101,6 +102,14 @@ size_t case_states_count(void)
     return LENGTH(moment_formats);
 }
 
+size_t case_plain_states_count(void)
+{
+    size_t count = 0;
+    while (count < LENGTH(moment_formats) && !is_quantized(moment_formats[count]))
+        count++;
+    return count;
+}
+
 fopt_format case_state_at(size_t index)
 {
     return moment_formats[index];
@@ -108,7 +117,7 @@ fopt_format case_state_at(size_t index)
 
 void case_set_state(fopt_group *group, fopt_format state)
 {
-    const bool refused = state == FOPT_Q8 && group->flags & FOPT_CENTERED;
+    const bool refused = is_quantized(state) && group->flags & FOPT_CENTERED;
     for (size_t kind = 0; kind < FOPT_STATE_KINDS; kind++)
         group->state_format[kind] = refused ? FOPT_F32 : state;
 }

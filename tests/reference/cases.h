@@ -26,11 +26,13 @@ typedef struct case_formats {
 size_t case_formats_count(void);
 case_formats case_formats_at(size_t index);
 
-/* The first of them: those whose moments stand for themselves, element by element, which FOPT_Q8's do not. */
+/* The first of them: those whose moments stand for themselves, element by element, and are not quantized. */
 size_t case_plain_formats_count(void);
 
-/* The formats of moments. A group with FOPT_CENTERED, which refuses FOPT_Q8, gets FOPT_F32 instead. */
+/* The formats of moments, the quantized ones last. A group with FOPT_CENTERED, which refuses these, gets FOPT_F32
+ * instead. */
 size_t case_states_count(void);
+size_t case_plain_states_count(void);
 fopt_format case_state_at(size_t index);
 void case_set_state(fopt_group *group, fopt_format state);
 

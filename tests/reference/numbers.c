@@ -1,5 +1,6 @@
 /* The formats' numbers, by ldexp() and floor() in double. */
 #include "numbers.h"
+#include "quantized.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static uint32_t infinity_bits(fopt_format format)
 
 size_t numbers_bytes(fopt_format format)
 {
-    return format == FOPT_F32 ? 4 : format == FOPT_Q8 ? 1 : 2;
+    return format == FOPT_F32 ? 4 : is_quantized(format) ? 1 : 2;
 }
 
 uint32_t numbers_get(fopt_format format, const void *array, size_t index)
@@ -32,7 +33,7 @@ uint32_t numbers_get(fopt_format format, const void *array, size_t index)
         memcpy(&bits, element, sizeof bits);
         return bits;
     }
-    if (format == FOPT_Q8)
+    if (is_quantized(format))
         return *(const unsigned char *)element;
     uint16_t half;
     memcpy(&half, element, sizeof half);
@@ -45,9 +46,9 @@ void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits)
     const unsigned char code = (unsigned char)bits;
     char *element = (char *)array + index * numbers_bytes(format);
     memcpy(element,
-           format == FOPT_F32  ? (const void *)&bits
-           : format == FOPT_Q8 ? (const void *)&code
-                               : &half,
+           format == FOPT_F32     ? (const void *)&bits
+           : is_quantized(format) ? (const void *)&code
+                                  : &half,
            numbers_bytes(format));
 }
 
@@ -73,7 +74,7 @@ double numbers_value(fopt_format format, uint32_t bits)
 
 double numbers_largest(fopt_format format)
 {
-    if (format == FOPT_Q8) /* an absmax is single precision */
+    if (is_quantized(format)) /* an absmax is single precision */
         format = FOPT_F32;
     return numbers_value(format, infinity_bits(format) - 1);
 }

@@ -22,7 +22,7 @@ size_t numbers_bytes(fopt_format format);
 uint32_t numbers_get(fopt_format format, const void *array, size_t index);
 void numbers_set(fopt_format format, void *array, size_t index, uint32_t bits);
 
-/* Returns what bits stand for; not FOPT_Q8's, which stand for parts of a tile's absmax. */
+/* Returns what bits stand for; not a quantized format's, which stand for parts of a tile's absmax. */
 double numbers_value(fopt_format format, uint32_t bits);
 
 /* Returns the nearest to it, ties to even; NaN as 0x7fc0, 0x7e00 or 0x7fc00000. */
