@@ -19,7 +19,7 @@ static const struct {
 } shifts[] = {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {3, 5, 7}, {8, 4, 2}, {2, 8, 4}};
 
 /* Room for formats of moments, and for triples of formats. */
-#define STATES  8
+#define STATES  ((size_t)8)
 #define TRIPLES (9 * STATES)
 
 /* Makes all sizes with all triples of formats; alignments take turns, so that each meets each of these. */

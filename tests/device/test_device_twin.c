@@ -51,7 +51,7 @@ static const struct {
 } layouts[] = {{3 * TILE + 57, 0, 0}, {2 * TILE, 0, 0}, {2 * TILE + 3, 1, 0}, {TILE + 40, 0, 3}};
 
 /* Room for formats of moments, with a group each, and for the tensors of all triples. */
-#define STATES  8
+#define STATES  ((size_t)8)
 #define TENSORS (9 * STATES * LENGTH(layouts))
 
 static size_t shape_all_formats(shape shapes[TENSORS])

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define COUNT (3 * TILE + 77)
-#define TILES 4
+#define TILES ((size_t)4)
 
 /* A tensor with its moments, in f32 besides those. */
 typedef struct tensor {
