@@ -240,8 +240,8 @@ void oracle_name(const fopt_group *group, char name[ORACLE_NAME_SIZE])
 {
     static const char *const flags[] = {"maximize", "decoupled",  "nesterov", "ema",        "classic",
                                         "centered", "eps_inside", "amsgrad",  "uncorrected"};
-    static const char *const rules[] = {"sgd", "rmsprop", "adam", "adamw"};
-    int length = snprintf(name, ORACLE_NAME_SIZE, "%s%s", rules[group->rule], group->momentum > 0 ? " momentum" : "");
+    int length =
+        snprintf(name, ORACLE_NAME_SIZE, "%s%s", fopt_rule_name(group->rule), group->momentum > 0 ? " momentum" : "");
     for (size_t bit = 0; bit < sizeof flags / sizeof *flags; bit++)
         if (group->flags & (1u << bit))
             length += snprintf(name + length, ORACLE_NAME_SIZE - (size_t)length, " %s", flags[bit]);
