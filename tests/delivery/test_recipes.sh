@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Whether the recipes of CONTRIBUTING.md hold: tests/recipes/ has a rule and a format made by them, as patches. Each
-# touches as many files and lines as the page says, and the library can be built with it. With both, the tests that take
+# touches as many files and lines as the page says, and the library compiles with it. With both, the tests that take
 # what there is from the lists find the new rule and the new format, and pass.
 # Arguments: the project's folder, cmake, its generator, the C compiler. Prints TAP.
 set -u
@@ -34,6 +34,13 @@ build() { # FOLDER TARGET...
     "$cmake" --build "$1/build" --parallel "$(nproc)" --target "${@:2}" >log 2>&1
 }
 
+# Whether the sources of the library in FOLDER compile; the loops are the same for all instruction sets.
+compiles() {
+    local sources
+    mapfile -t sources < <(ls "$1"/kernels/cpu/*.c "$1"/host/*.c | grep -vE '/(walk_avx.*|cuda_.*)\.c$')
+    "$compiler" -std=c11 -Wall -Wextra -Werror -fsyntax-only -I"$1/include" "${sources[@]}" >log 2>&1
+}
+
 # What a patch touches, in the words of CONTRIBUTING.md: new files, and in others the lines that are new or changed.
 counts() { # RECIPE
     awk '
@@ -54,8 +61,8 @@ for recipe in lion e4m3; do
     counts $recipe >log
     tr -s ' \n' ' ' <"$project/CONTRIBUTING.md" | grep -qF -f log
     report $? "CONTRIBUTING.md says what $recipe.patch touches"
-    configure $recipe -DCMAKE_BUILD_TYPE=Debug -DFUSEDOPT_PROGRAM=OFF -DFUSEDOPT_TESTS=OFF && build $recipe fusedopt
-    report $? "the library can be built with $recipe alone"
+    compiles $recipe
+    report $? "the library compiles with $recipe alone"
 done
 
 copy both && apply lion both && apply e4m3 both
