@@ -106,9 +106,9 @@ FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
     return c;
 }
 
-/* What is stored as a moment is never subnormal: a first moment whose gradient stays zero decays right into that
- * range, where CPUs are ten times slower. By mask, as in fopt_i_average_square(): of conditions one after the
- * other gcc 12 makes a path for each outcome, and computes all that follows in each. */
+/* Makes zero of a subnormal, which no stored moment is: a first moment whose gradient stays zero decays right into that
+ * range, where CPUs are ten times slower. By mask: of conditions one after the other gcc 12 makes a path for each
+ * outcome, and computes all that follows in each. */
 FOPT_FN float fopt_i_moment(float x)
 {
     return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(fabsf(x) < FLT_MIN));

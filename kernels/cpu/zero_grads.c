@@ -2,12 +2,6 @@
 #include "../formats/formats.h"
 #include "job.h"
 
-static const size_t element_bytes[] = {
-#define FOPT_I_ROW(format, name) [format] = sizeof(fopt_i_##name),
-    FOPT_I_ARRAY_FORMATS(FOPT_I_ROW)
-#undef FOPT_I_ROW
-};
-
 void fopt_i_cpu_zero_grads(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
 {
     const uint64_t end = first + count;
@@ -16,7 +10,7 @@ void fopt_i_cpu_zero_grads(const fopt_i_cpu_job *job, uint64_t first, uint64_t c
         const uint64_t begin = (first - r->first_tile) * FOPT_I_TILE;
         const uint64_t rest = r->count - begin;
         const uint64_t elements = rest < here * FOPT_I_TILE ? rest : here * FOPT_I_TILE;
-        const size_t bytes = element_bytes[r->grad_format];
+        const size_t bytes = fopt_i_element_bytes(r->grad_format);
         if (r->grad)
             memset((char *)r->grad + begin * bytes, 0, (size_t)elements * bytes); /* zero in every format */
         first += here;

@@ -109,7 +109,7 @@ Test(training, gradients_are_read_where_they_were_set)
     cr_expect_eq(memcmp(moved.grads, other.memory.grads, sizeof moved.grads), 0, "a step wrote a gradient");
 }
 
-/* In each format, from an odd place, and nothing around it or of a tensor that is skipped. */
+/* Zeroes gradients in each format, from an odd place, and nothing around it or of a tensor that is skipped. */
 Test(training, zero_grads)
 {
     void *grads[MODEL_TENSORS];

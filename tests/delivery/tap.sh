@@ -34,6 +34,12 @@ skip() {
     echo "ok $tap_count - $1 # SKIP $2"
 }
 
+# run ARGUMENT...: runs $program; leaves its exit status in $status and what it printed in the files out and err.
+run() {
+    "$program" "$@" >out 2>err
+    status=$?
+}
+
 # Prints the plan, and leaves.
 finish() {
     echo "1..$tap_count"

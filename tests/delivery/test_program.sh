@@ -11,12 +11,6 @@ program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 
-# run ARGUMENT...: runs the program; leaves its exit status in $status and what it printed in the files out and err.
-run() {
-    "$program" "$@" >out 2>err
-    status=$?
-}
-
 # json_holds FILE EXPRESSION: whether a Python expression about `rows` is true.
 json_holds() {
     python3 -c 'import json, sys

@@ -7,11 +7,6 @@ program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 
-run() {
-    "$program" "$@" >out 2>err
-    status=$?
-}
-
 # ---- standard output ----
 
 : >out

@@ -7,11 +7,6 @@ program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 
-run() {
-    "$program" "$@" >out 2>err
-    status=$?
-}
-
 # all_refused COMMAND OPTION VALUE...: each value, with exit status 2 and a line that names option and value.
 all_refused() {
     local command=$1 option=$2 value good=0

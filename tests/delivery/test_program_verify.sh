@@ -6,11 +6,6 @@ program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 
-run() {
-    "$program" "$@" >out 2>err
-    status=$?
-}
-
 run verify --quick --json verify.json
 [ "$status" -eq 0 ] && tail -n 1 out | grep -q ': 0 wrong; at most' && ! grep -q WRONG out
 report $? "verify finds nothing wrong"

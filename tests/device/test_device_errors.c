@@ -289,7 +289,7 @@ Test(device_errors, an_error_that_was_there)
     twins_free(t);
 }
 
-/* That a stream was asked too early is on the same record, and no error. */
+/* A stream that was asked too early is on the same record, and no error. */
 Test(device_errors, work_that_was_not_ready)
 {
     need_devices(1);

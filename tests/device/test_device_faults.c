@@ -342,7 +342,7 @@ static void expect_broken(const twins *t)
     expect_failed(fopt_state(t->cuda, 0, FOPT_FIRST_MOMENT, &view), FOPT_ERR_BROKEN);
 }
 
-/* Of three launches. */
+/* Fails each launch of a step in turn, of which there are three; the fourth try finds none to fail. */
 Test(device_faults, a_step_fails_half_way)
 {
     need_devices(1);
