@@ -202,7 +202,8 @@ typedef enum fopt_format {
                       nearest; but it keeps the largest of v's errors (6 % after 20,000 steps at beta2 0.999): it asks
                       for v in f32 */
     FOPT_F16 = 2,  /* parameters and gradients only */
-    FOPT_Q8 = 3    /* moments only: 8-bit blockwise quantization, see below */
+    FOPT_Q8 = 3,   /* moments only: 8-bit blockwise quantization, see below */
+    FOPT_Q8_64 = 4 /* the same in blocks of 64 elements */
 } fopt_format;
 
 /*

@@ -140,12 +140,12 @@ FOPT_FN float fopt_i_averageable(float x)
     return fopt_i_clamp(x, 0x1p126f);
 }
 
-/* Clamps the gradient of a rule that divides by the root of an average of squares to the largest float whose square is
- * finite. If only the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact
- * arithmetic, and no average of g or g^2 overflows. */
+/* Clamps the gradient of a rule that divides by the root of an average of squares, so that its square is finite. If only
+ * the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact arithmetic, and
+ * no average of g or g^2 overflows. */
 FOPT_FN float fopt_i_bounded(float g)
 {
-    return fopt_i_clamp(g, 0x1.fffffep63f);
+    return fopt_i_clamp(g, 0x1p63f);
 }
 
 #endif

@@ -1,6 +1,10 @@
 /*
  * Random bits for stochastic rounding, from a counter and never from a thread: the bits of an element depend on (seed,
  * tensor, step, element) alone. The moments of one element share them.
+ *
+ * An octet has one hash. Multiples of it by odd numbers make bits for its four pairs, each of which is uniform; two pairs
+ * of an octet, looked at together, lie on a lattice of 2^16 points, which is even to 1 %. Rounding asks no more: what one
+ * element becomes has no part in another.
  */
 #ifndef FOPT_I_RANDOM_H
 #define FOPT_I_RANDOM_H
@@ -23,28 +27,34 @@ FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step)
     return fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step);
 }
 
-/* Returns the key of one tile, counted from the start of the whole tensor. */
-FOPT_FN uint64_t fopt_i_tile_key(uint64_t step_key, uint64_t tile)
+/* Returns 32 bits for eight neighbours, an octet, counted from the start of the whole tensor: by the 32-bit finalizer with
+ * the least bias known for two multiplications (hash prospector, Wellons), here keyed twice. 32-bit operations only, so
+ * that it vectorises. */
+FOPT_FN uint32_t fopt_i_random(uint64_t step_key, uint64_t octet)
 {
-    return fopt_i_mix(step_key + tile);
-}
-
-/* Returns 32 bits for two neighbours in a tile, elements 2 * pair and 2 * pair + 1, which take the lower and the upper
- * half: by the 32-bit finalizer with the least bias known for two multiplications (hash prospector, Wellons), here
- * keyed twice. 32-bit operations only, so that it vectorises. */
-FOPT_FN uint32_t fopt_i_random(uint64_t tile_key, uint32_t pair)
-{
-    uint32_t x = pair + (uint32_t)tile_key;
+    uint32_t x = (uint32_t)octet + (uint32_t)step_key;
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
-    x ^= (uint32_t)(tile_key >> 32);
+    x ^= (uint32_t)(step_key >> 32) + (uint32_t)(octet >> 32) * 0x9e3779b1u;
     x = (x ^ (x >> 15)) * 0x735a2d97u;
     return x ^ (x >> 15);
 }
 
-/* Returns the 16 bits of one element, out of its pair's 32. */
-FOPT_FN uint32_t fopt_i_random_half(uint32_t random, uint32_t element)
+/* Returns the 32 bits of pair `pair % 4` of an octet: each a bijection of the octet's. */
+FOPT_FN uint32_t fopt_i_random_pair(uint32_t random, uint32_t pair)
 {
-    return element % 2 ? random >> 16 : random & 0xffffu;
+    return random * (pair % 4 == 0 ? 1u : pair % 4 == 1 ? 0x9e3779b1u : pair % 4 == 2 ? 0x85ebca77u : 0xc2b2ae3du);
+}
+
+/* Returns the 16 bits of one element, out of its pair's 32: the lower half for the first of the two. */
+FOPT_FN uint32_t fopt_i_random_half(uint32_t pair_random, uint32_t element)
+{
+    return element % 2 ? pair_random >> 16 : pair_random & 0xffffu;
+}
+
+/* Returns the 16 bits of element `element % 8` of an octet. */
+FOPT_FN uint32_t fopt_i_random_of(uint32_t random, uint32_t element)
+{
+    return fopt_i_random_half(fopt_i_random_pair(random, element / 2), element);
 }
 
 #endif

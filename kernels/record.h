@@ -17,7 +17,7 @@ typedef struct fopt_i_record {
     void *param;
     void *grad;                        /* NULL: skip this tensor */
     void *state[FOPT_I_STATE_KINDS];   /* NULL: the rule keeps none */
-    float *absmax[FOPT_I_STATE_KINDS]; /* of moments whose tiles have a scale, one a tile; else NULL */
+    float *absmax[FOPT_I_STATE_KINDS]; /* of moments whose blocks have a scale, one a block; else NULL */
     uint64_t count;
     uint64_t first_tile;  /* place of its first tile in the walk, whose order is the backend's */
     uint64_t id;          /* global_id */

@@ -20,7 +20,7 @@ static inline size_t fopt_i_padded(size_t bytes)
     return (bytes + FOPT_I_ALIGNMENT - 1) / FOPT_I_ALIGNMENT * FOPT_I_ALIGNMENT;
 }
 
-/* Bytes of one moment of one tensor: its elements, and its tiles' scales. */
+/* Bytes of one moment of one tensor: its elements, and its blocks' scales. */
 typedef struct fopt_i_state_bytes {
     size_t data, absmax;
 } fopt_i_state_bytes;
@@ -32,7 +32,7 @@ static inline fopt_i_state_bytes fopt_i_bytes_of_state(const fopt_i_group *group
     const fopt_format format = group->value.state_format[kind];
     return (fopt_i_state_bytes){
         .data = (size_t)count * fopt_i_element_bytes(format),
-        .absmax = fopt_i_is_quantized(format) ? (size_t)fopt_i_tile_count(count) * sizeof(float) : 0,
+        .absmax = (size_t)fopt_i_absmax_count(format, count) * sizeof(float),
     };
 }
 

@@ -97,7 +97,6 @@ struct arena {
     unsigned char *array[ARRAYS]; /* by role, end to end */
     unsigned char *copy;          /* of the beginning of the arrays */
     float4 *others;               /* to evict with */
-    uint32_t *bins;
     unsigned long long *sums;
     fopt_i_cuda_tables tables = {};
     std::vector<void *> allocations;
@@ -122,10 +121,6 @@ struct arena {
         evicted_bytes = std::min<uint64_t>((uint64_t)128 << 20, 32 * elements);
         others = allocate<float4>(evicted_bytes);
         sums = allocate<unsigned long long>(ARRAYS * sizeof *sums);
-        static uint32_t words[2][BINS];
-        fill_bins(words);
-        bins = allocate<uint32_t>(sizeof words);
-        CHECK(cudaMemcpy(bins, words, sizeof words, cudaMemcpyHostToDevice));
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
@@ -271,7 +266,7 @@ static digest digest_of(arena &a, entry &e, const data_set &set, uint64_t elemen
         CHECK(cudaMemset(array, 0, bytes));
     set_up(a, e.v, set, elements);
     for (int step = 0; step < 3; step++)
-        if (const cudaError_t error = e.v->launch(a.tables, a.bins)) {
+        if (const cudaError_t error = e.v->launch(a.tables)) {
             e.out = true, e.note = cudaGetErrorString(error);
             cudaGetLastError();
             return {};
@@ -357,7 +352,7 @@ static std::vector<double> time_all(arena &a, std::vector<entry> &entries, uint6
             if (entries[who].out)
                 continue;
             now((int)who);
-            const double ms = watch.ms(a, [&] { return entries[who].v->launch(a.tables, a.bins); });
+            const double ms = watch.ms(a, [&] { return entries[who].v->launch(a.tables); });
             if (round >= warm_up)
                 entries[who].ms.push_back(ms);
         }
@@ -445,7 +440,7 @@ static void launch_once(std::vector<entry> &entries, uint64_t elements)
             prepare(e);
         if (!e.out) {
             set_up(a, e.v, data_sets[0], elements);
-            CHECK(e.v->launch(a.tables, a.bins));
+            CHECK(e.v->launch(a.tables));
             CHECK(cudaDeviceSynchronize());
         }
         printf("%s:%s %s\n", formats_of(e.v).c_str(), e.v->name, e.note.c_str());

@@ -269,7 +269,8 @@ static const char *read_array(const session *s, size_t array, unsigned char *to)
             continue;
         read_copy(s->state, to + p->begin * bytes, view.data, view.bytes);
         if (is_quantized(format))
-            read_copy(s->state, layout_absmax(&b->layout, to) + p->tile, view.absmax, p->tiles * sizeof(float));
+            read_copy(s->state, layout_absmax(&b->layout, to) + LAYOUT_SCALES * p->tile, view.absmax,
+                      quantized_blocks(format, p->count) * sizeof(float));
     }
     return NULL;
 }
@@ -324,8 +325,9 @@ static void ask_oracle(const scene *s, size_t step)
     judge_error worst[JUDGE_ARRAYS] = {0};
     for (size_t t = 0; t < b->layout.tensors; t++) {
         for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
-            before.absmax[array] = layout_absmax(&b->layout, b->want[step - 1][array]) + b->layout.places[t].tile;
-            after.absmax[array] = layout_absmax(&b->layout, b->want[step][array]) + b->layout.places[t].tile;
+            const size_t scales = LAYOUT_SCALES * b->layout.places[t].tile;
+            before.absmax[array] = layout_absmax(&b->layout, b->want[step - 1][array]) + scales;
+            after.absmax[array] = layout_absmax(&b->layout, b->want[step][array]) + scales;
         }
         judge_step(&s->what->group, (int64_t)step, &before, s->what->formats.grad, b->grads[step - 1], &after,
                    b->layout.places[t].begin, b->layout.places[t].begin + b->layout.places[t].count, worst);
@@ -365,11 +367,13 @@ static const char *run_reference(const scene *s)
 static void compare_absmax(const scene *s, size_t step, size_t array)
 {
     check_bench *b = s->bench;
-    size_t tile;
-    const uint64_t differing = judge_bits(FOPT_F32, layout_absmax(&b->layout, b->got),
-                                          layout_absmax(&b->layout, b->want[step][array]), b->layout.tiles, &tile);
+    size_t scale;
+    const uint64_t differing =
+        judge_bits(FOPT_F32, layout_absmax(&b->layout, b->got), layout_absmax(&b->layout, b->want[step][array]),
+                   LAYOUT_SCALES * b->layout.tiles, &scale);
     if (differing == 0)
         return;
+    const size_t tile = scale / LAYOUT_SCALES;
     const place *p = &b->layout.places[layout_tensor_of_tile(&b->layout, tile)];
     note(s, array, step, p->begin + (tile - p->tile) * LAYOUT_TILE, "another absmax of the tile");
     s->result->differing_bits += differing;

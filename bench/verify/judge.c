@@ -42,14 +42,16 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
     return differing;
 }
 
-/* Returns the error of a tile's code, in the ULPs by which moments that stand for themselves are judged: half of how
- * much nearer another value is. "A positive moment of those without sign" is never zero. */
-static double code_ulps(fopt_format format, bool has_sign, uint32_t code, double want, double magnitude, double absmax)
+/* Returns the error of a code, in the ULPs by which moments that stand for themselves are judged: half of how much nearer
+ * the values are that it may become. "A positive moment of those without sign" is never zero. */
+static double code_ulps(fopt_format format, fopt_state_kind kind, uint32_t code, double want, double magnitude,
+                        double absmax)
 {
+    const bool has_sign = moment_has_sign(kind);
     const double got = quantized_value(format, has_sign, code) * absmax;
     if (!has_sign && got == 0)
         return want < (double)FLT_MIN ? 0 : (double)INFINITY;
-    const double excess = fabs(want - got) - quantized_distance(format, has_sign, want, absmax);
+    const double excess = fabs(want - got) - quantized_distance(format, kind, want, absmax);
     return excess <= 0 ? 0 : oracle_ulps(excess / 2, 0, fmax(magnitude, absmax), (double)FLT_MAX);
 }
 
@@ -58,7 +60,7 @@ static bool is_square(size_t array)
     return array == JUDGE_STATES + FOPT_SECOND_MOMENT || array == JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
 }
 
-/* What bf16 rounds stochastically: a moment that adds up. */
+/* What is rounded stochastically: a moment that adds up. */
 static bool is_average(size_t array)
 {
     return array != JUDGE_PARAM && array != JUDGE_STATES + FOPT_MAX_SECOND_MOMENT;
@@ -78,7 +80,7 @@ static double value_of(const judge_arrays *arrays, size_t array, size_t begin, s
     if (!is_quantized(format))
         return numbers_value(format, bits);
     const double value = quantized_value(format, moment_has_sign((fopt_state_kind)(array - JUDGE_STATES)), bits);
-    return (double)(float)(value * (double)arrays->absmax[array][(element - begin) / TILE]);
+    return (double)(float)(value * (double)arrays->absmax[array][(element - begin) / quantized_block(format)]);
 }
 
 static void judge_one(const judge_arrays *after, size_t array, size_t begin, size_t element, double want,
@@ -88,9 +90,8 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
     const double got = value_of(after, array, begin, element);
     double ulps;
     if (is_quantized(format))
-        ulps = code_ulps(format, moment_has_sign((fopt_state_kind)(array - JUDGE_STATES)),
-                         numbers_get(format, after->data[array], element), want, magnitude,
-                         (double)after->absmax[array][(element - begin) / TILE]);
+        ulps = code_ulps(format, (fopt_state_kind)(array - JUDGE_STATES), numbers_get(format, after->data[array], element),
+                         want, magnitude, (double)after->absmax[array][(element - begin) / quantized_block(format)]);
     else
         ulps = oracle_error(format, is_average(array), got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
@@ -122,15 +123,15 @@ typedef struct expectation {
     double want[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
 } expectation;
 
-/* Tells whether an element stays: "In a group with such a moment, an element stays as it was if its gradient or new
- * moment is NaN or infinite." */
+/* Tells whether an element stays: "In a group with such a moment, an element stays as it was if its gradient is NaN or
+ * infinite, or a new moment, or that is above 2^126." */
 static bool stays(const judge_arrays *after, const expectation *e, double gradient)
 {
     bool quantized = false, finite = isfinite(gradient);
     for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++)
         if (after->data[array]) {
             quantized = quantized || is_quantized(after->formats[array]);
-            finite = finite && isfinite(e->want[array]);
+            finite = finite && fabs(e->want[array]) <= 0x1p126;
         }
     return quantized && !finite;
 }
@@ -152,47 +153,49 @@ static expectation ask(const fopt_group *group, int64_t step, const double befor
     return e;
 }
 
-/* The largest moments of the tile that is gone through. */
-typedef struct tile {
-    double most[JUDGE_ARRAYS], magnitude[JUDGE_ARRAYS];
-    bool whole; /* something is promised of all its elements */
-} tile;
+/* The largest moments of a block that is gone through. */
+typedef struct block {
+    double most, magnitude;
+    bool torn; /* of some of its elements nothing is promised */
+} block;
 
-static void judge_tile(const judge_arrays *after, const tile *t, size_t number, size_t element,
-                       judge_error worst[JUDGE_ARRAYS])
+static void judge_absmax(const judge_arrays *after, size_t array, const block *b, size_t number, size_t element,
+                         judge_error *worst)
 {
-    for (size_t array = JUDGE_STATES; array < JUDGE_ARRAYS; array++) {
-        if (!after->data[array] || !is_quantized(after->formats[array]))
-            continue;
-        const double got = (double)after->absmax[array][number];
-        if (t->whole || !(got >= t->most[array]))
-            note_worst(oracle_ulps(got, t->most[array], t->magnitude[array], (double)FLT_MAX), element, got,
-                       t->most[array], &worst[array]);
-    }
+    const bool has_sign = moment_has_sign((fopt_state_kind)(array - JUDGE_STATES));
+    const double got = (double)after->absmax[array][number];
+    const double want = quantized_absmax(after->formats[array], has_sign, b->most);
+    if (!b->torn || !(got >= want))
+        note_worst(oracle_ulps(got, want, b->magnitude, (double)FLT_MAX), element, got, want, worst);
 }
 
 void judge_step(const fopt_group *group, int64_t step, const judge_arrays *before, fopt_format grad_format,
                 const void *grad, const judge_arrays *after, size_t begin, size_t end, judge_error worst[JUDGE_ARRAYS])
 {
-    tile t = {.whole = true};
+    block blocks[JUDGE_ARRAYS] = {{0}};
     for (size_t i = begin; i < end; i++) {
         double values[JUDGE_ARRAYS];
         const double gradient = numbers_value(grad_format, numbers_get(grad_format, grad, i));
         const bool promised = read_element(before, begin, i, values) && !is_huge(gradient);
-        if (promised) {
-            const expectation e = ask(group, step, values, gradient, after);
-            for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
-                if (!after->data[array])
-                    continue;
+        expectation e = {.want = {0}, .magnitude = {0}};
+        if (promised)
+            e = ask(group, step, values, gradient, after);
+        for (size_t array = 0; array < JUDGE_ARRAYS; array++) {
+            if (!after->data[array])
+                continue;
+            block *b = &blocks[array];
+            if (promised)
                 judge_one(after, array, begin, i, e.want[array], e.magnitude[array], &worst[array]);
-                t.most[array] = fmax(t.most[array], fabs(e.want[array]));
-                t.magnitude[array] = fmax(t.magnitude[array], e.magnitude[array]);
+            b->most = fmax(b->most, fabs(e.want[array]));
+            b->magnitude = fmax(b->magnitude, e.magnitude[array]);
+            b->torn = b->torn || !promised;
+            if (!is_quantized(after->formats[array]))
+                continue;
+            const size_t size = quantized_block(after->formats[array]);
+            if ((i + 1 - begin) % size == 0 || i + 1 == end) {
+                judge_absmax(after, array, b, (i - begin) / size, i, &worst[array]);
+                *b = (block){0};
             }
-        }
-        t.whole = t.whole && promised;
-        if ((i + 1 - begin) % TILE == 0 || i + 1 == end) {
-            judge_tile(after, &t, (i - begin) / TILE, i, worst);
-            t = (tile){.whole = true};
         }
     }
 }

@@ -14,7 +14,7 @@ enum { JUDGE_PARAM, JUDGE_STATES, JUDGE_ARRAYS = JUDGE_STATES + FOPT_MOMENTUM_BU
 typedef struct judge_arrays {
     unsigned char *data[JUDGE_ARRAYS]; /* NULL: the rule keeps no such moment */
     fopt_format formats[JUDGE_ARRAYS];
-    float *absmax[JUDGE_ARRAYS]; /* quantized: from the tile on in which the elements to judge begin */
+    float *absmax[JUDGE_ARRAYS]; /* quantized: from the block on in which the elements to judge begin */
 } judge_arrays;
 
 /* Makes the tables that are made but once; call it before threads judge. */
@@ -26,8 +26,8 @@ const char *judge_array_name(fopt_rule rule, size_t array);
  * is the first element that differs, if any does. */
 uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_t count, size_t *first);
 
-/* Errors are counted as oracle.h says. A code of a quantized format is as wrong as the number, or its tile's absmax, would have to
- * be for no other code to be nearer. */
+/* Errors are counted as oracle.h says. A code of a quantized format is as wrong as the number, or its block's absmax, would
+ * have to be for the code to be one that it may become. */
 typedef struct judge_error {
     double ulps;
     size_t element;

@@ -24,8 +24,11 @@ typedef struct layout {
 bool layout_new(size_t small_tensors, layout *made);
 void layout_free(layout *made);
 
-/* Returns where an array of a quantized format has its absmax, one a tile: behind its codes, which leave three bytes an
- * element. */
+/* Floats that a tile has room for, since blocks have 64 elements or more. */
+enum { LAYOUT_SCALES = 4 };
+
+/* Returns where an array of a quantized format has its absmax: those of a tensor, one a block, begin at LAYOUT_SCALES times
+ * its first tile. They lie behind the codes, which leave three bytes an element. */
 float *layout_absmax(const layout *made, unsigned char *array);
 
 /* Return which tensor an element, or the room behind it, belongs to; or a tile. */

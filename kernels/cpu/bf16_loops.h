@@ -48,12 +48,13 @@ FOPT_FN void fopt_i_bf16_store_rounded(bool is_random, const fopt_i_moments *to,
                                        const float *restrict in)
 {
     fopt_i_bf16 *restrict out = to->data;
+    const uint32_t *restrict random = to->random;
     for (uint32_t pair = 0; pair < count / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
-        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], is_random, fopt_i_random(to->tile_key, pair));
+        fopt_i_bf16_put_moments(out + i, in[i], in[i + 1], is_random, random[pair]);
     }
     if (count % 2)
-        out[count - 1] = fopt_i_bf16_encode_moment(in[count - 1], to->kind, to->tile_key, count - 1);
+        out[count - 1] = fopt_i_bf16_encode_moment(in[count - 1], to->kind, fopt_i_random_half(random[count / 2], 0));
 }
 
 static inline void fopt_i_bf16_store_moments(const fopt_i_moments *to, size_t count, const float *restrict in)

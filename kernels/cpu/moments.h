@@ -9,7 +9,7 @@ typedef struct fopt_i_moments {
     void *data;    /* the first element */
     float *absmax; /* of a quantized format: what the elements are, or will be, stored beside */
     fopt_state_kind kind;
-    uint64_t tile_key;
+    const uint32_t *random; /* of the pairs, where something will be stored: a word each */
 } fopt_i_moments;
 
 #endif

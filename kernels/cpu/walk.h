@@ -1,6 +1,6 @@
 /*
  * The CPU's tile walk, as a template: walk_baseline.c, walk_avx2.c and walk_avx512.c include it, each compiled for its
- * instruction set, and name what it defines, FOPT_I_STEP. The compiler vectorises the loops; but for one table look-up
+ * instruction set, and name what it defines, FOPT_I_STEP. The compiler vectorises the loops; but for FOPT_Q8
  * (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
  *
  * A tile's arrays are loaded (used in place or decoded into a buffer), the rule's loop runs over float arrays, and what
@@ -85,6 +85,9 @@ FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, ele
 /* The most elements that a vector register holds. */
 #define LANES 16
 
+/* Octets of a tile: each has random bits for eight elements. */
+#define OCTETS (FOPT_I_TILE / 8)
+
 /* Steps the last elements of a tensor, fewer than LANES, through buffers of a full register. Left to the loop they
  * would be computed one at a time, and for a model of many small tensors take longer than all the rest. */
 FOPT_FN void step_rest(variant v, const fopt_i_coef *coef, size_t count, elements all)
@@ -138,32 +141,50 @@ FOPT_FN float *load_moments(unsigned format, const fopt_i_moments *from, size_t 
     return buffer;
 }
 
-FOPT_FN fopt_i_moments moments_of(const work *w, unsigned kind, uint64_t tile)
+/* Makes the random bits of a tile's moments: a word for each pair of elements. */
+FOPT_FN void make_random(const work *w, uint64_t tile, uint32_t *restrict random)
+{
+    const uint64_t first = (w->record->tile_offset + tile) * OCTETS;
+    uint32_t octets[OCTETS];
+    for (uint32_t i = 0; i < OCTETS; i++)
+        octets[i] = fopt_i_random(w->beginning.step_key, first + i);
+    for (uint32_t i = 0; i < OCTETS; i++)
+        for (uint32_t pair = 0; pair < 4; pair++)
+            random[4 * i + pair] = fopt_i_random_pair(octets[i], pair);
+}
+
+FOPT_FN fopt_i_moments moments_of(const work *w, unsigned kind, uint64_t tile, const uint32_t *random)
 {
     const fopt_i_record *r = w->record;
+    const unsigned format = w->state_format[kind];
     return (fopt_i_moments){
-        .data = fopt_i_at_tile(r->state[kind], w->state_format[kind], tile),
-        .absmax = r->absmax[kind] ? r->absmax[kind] + tile : NULL,
+        .data = fopt_i_at_tile(r->state[kind], format, tile),
+        .absmax = r->absmax[kind] ? r->absmax[kind] + tile * fopt_i_absmax_count(format, FOPT_I_TILE) : NULL,
         .kind = (fopt_state_kind)kind,
-        .tile_key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile),
+        .random = random,
     };
 }
 
 FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64_t tile, size_t count)
 {
     _Alignas(64) float buffers[2 + FOPT_I_STATE_KINDS][FOPT_I_TILE];
+    _Alignas(64) uint32_t random[FOPT_I_TILE / 2];
     const fopt_i_record *r = w->record;
     elements all = {.param = load(r->param, r->param_format, tile, count, buffers[0]),
                     .grad = load(r->grad, r->grad_format, tile, count, buffers[1])};
     fopt_i_moments moments[FOPT_I_STATE_KINDS];
+    bool rounds = false;
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (v.kinds & 1u << k) {
-            moments[k] = moments_of(w, k, tile);
+            rounds = rounds || w->state_format[k] != FOPT_F32;
+            moments[k] = moments_of(w, k, tile, random);
             all.state[k] = load_moments(w->state_format[k], &moments[k], count, buffers[2 + k]);
         }
 
     step_all(v, coef, count, all);
 
+    if (rounds)
+        make_random(w, tile, random);
     if (r->param_format != FOPT_F32)
         fopt_i_store(r->param_format, fopt_i_at_tile(r->param, r->param_format, tile), count, all.param);
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
@@ -199,7 +220,8 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
     fopt_i_bf16 *restrict second = bf16_moments(v, r, FOPT_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict max_second = bf16_moments(v, r, FOPT_MAX_SECOND_MOMENT, tile);
     fopt_i_bf16 *restrict buffer = bf16_moments(v, r, FOPT_MOMENTUM_BUFFER, tile);
-    const uint64_t key = fopt_i_tile_key(w->beginning.step_key, r->tile_offset + tile);
+    _Alignas(64) uint32_t random_of[FOPT_I_TILE / 2];
+    make_random(w, tile, random_of);
 
     for (uint32_t pair = 0; pair < FOPT_I_TILE / 2; pair++) {
         const size_t i = 2 * (size_t)pair;
@@ -218,7 +240,7 @@ FOPT_FN void step_bf16_tile(variant v, const work *w, const fopt_i_coef *coef, u
         low = update(v, coef, low, low_gradient);
         high = update(v, coef, high, high_gradient);
         fopt_i_bf16_put_params(param + i, low.param, high.param);
-        const uint32_t random = fopt_i_random(key, pair);
+        const uint32_t random = random_of[pair];
         if (v.kinds & FOPT_I_FIRST)
             fopt_i_bf16_put_moments(first + i, low.first, high.first, fopt_i_bf16_is_random(FOPT_FIRST_MOMENT), random);
         if (v.kinds & FOPT_I_SECOND)

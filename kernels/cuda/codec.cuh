@@ -16,20 +16,24 @@
 #define FOPT_I_ROW(format, name)                                                                                       \
     static_assert(sizeof(fopt_i_##name) == 1 || sizeof(fopt_i_##name) == 2 || sizeof(fopt_i_##name) == 4,              \
                   "a lane fetches 8, 16 or 32 bytes of " #name);
-FOPT_I_FORMATS(FOPT_I_ROW)
+FOPT_I_FORMAT_LIST(FOPT_I_ROW, FOPT_I_ROW, FOPT_I_ROW)
 #undef FOPT_I_ROW
 
 /* Whether elements of a format have so many bytes. `quantized`: whether it is a quantized one. Asked of a set, of which
  * the compiler makes a comparison, or nothing: a switch would take registers. */
 template <bool quantized, size_t bytes> __device__ __forceinline__ bool fopt_i_has_bytes(unsigned format)
 {
-#define FOPT_I_ALL(format, name)    | 1u << format
-#define FOPT_I_MEMBER(format, name) | (unsigned)(sizeof(fopt_i_##name) == bytes) << format
-    constexpr unsigned all = quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_ALL) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_ALL);
+#define FOPT_I_ALL(format, name)     | 1u << format
+#define FOPT_I_BOTH(format, name)    | 1u << format | 1u << format##_64
+#define FOPT_I_MEMBER(format, name)  | (unsigned)(sizeof(fopt_i_##name) == bytes) << format
+#define FOPT_I_MEMBERS(format, name) | (sizeof(fopt_i_##name) == bytes ? 1u << format | 1u << format##_64 : 0u)
+    constexpr unsigned all = quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_BOTH) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_ALL);
     constexpr unsigned members =
-        quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_MEMBER) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_MEMBER);
+        quantized ? 0u FOPT_I_QUANTIZED_FORMATS(FOPT_I_MEMBERS) : 0u FOPT_I_ARRAY_FORMATS(FOPT_I_MEMBER);
 #undef FOPT_I_ALL
+#undef FOPT_I_BOTH
 #undef FOPT_I_MEMBER
+#undef FOPT_I_MEMBERS
     return members == all || members >> format & 1u;
 }
 
@@ -48,14 +52,9 @@ struct fopt_i_raw {
 
 /* Where a lane's elements are: two runs of four, counted from the beginning of the tile. With f32 alone, the runs of
  * neighbouring lanes touch, so that each access of a warp covers 512 consecutive bytes; as soon as an array has narrower
- * elements, a lane takes eight together. */
+ * elements, a lane takes eight together, an octet, for which there is one random number. */
 struct fopt_i_place {
     uint32_t run[2];
-
-    __device__ __forceinline__ uint32_t element(uint32_t i) const
-    {
-        return run[i / 4] + i % 4;
-    }
 };
 
 __device__ __forceinline__ fopt_i_place fopt_i_place_of(bool all_f32, uint32_t lane)
@@ -145,13 +144,13 @@ __device__ __forceinline__ void fopt_i_encode_as(const float *x, fopt_i_raw &raw
         fopt_i_set_element(raw, i, encode(x[i]));
 }
 
-template <typename Stored, Stored (*encode)(float, fopt_state_kind, uint64_t, uint32_t)>
-__device__ __forceinline__ void fopt_i_encode_moment_as(const float *x, fopt_state_kind kind, uint64_t tile_key,
-                                                        fopt_i_place place, fopt_i_raw &raw)
+template <typename Stored, Stored (*encode)(float, fopt_state_kind, uint32_t)>
+__device__ __forceinline__ void fopt_i_encode_moment_as(const float *x, fopt_state_kind kind, uint32_t random,
+                                                        fopt_i_raw &raw)
 {
 #pragma unroll
     for (uint32_t i = 0; i < FOPT_I_EACH; i++)
-        fopt_i_set_element(raw, i, encode(x[i], kind, tile_key, place.element(i)));
+        fopt_i_set_element(raw, i, encode(x[i], kind, fopt_i_random_of(random, i)));
 }
 
 __device__ __forceinline__ void fopt_i_decode(const fopt_i_raw &raw, unsigned format, float *x)
@@ -180,14 +179,15 @@ __device__ __forceinline__ fopt_i_raw fopt_i_encode(const float *x, unsigned for
     return raw;
 }
 
+/* `random` is the octet's, here and below. */
 __device__ __forceinline__ fopt_i_raw fopt_i_encode_moment(const float *x, unsigned format, fopt_state_kind kind,
-                                                           uint64_t tile_key, fopt_i_place place)
+                                                           uint32_t random)
 {
     fopt_i_raw raw = {{0}};
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
     case format:                                                                                                       \
-        fopt_i_encode_moment_as<fopt_i_##name, fopt_i_##name##_encode_moment>(x, kind, tile_key, place, raw);          \
+        fopt_i_encode_moment_as<fopt_i_##name, fopt_i_##name##_encode_moment>(x, kind, random, raw);                   \
         break;
         FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
@@ -223,13 +223,14 @@ __device__ __forceinline__ void fopt_i_store_one(void *array, unsigned format, u
 }
 
 __device__ __forceinline__ void fopt_i_store_one_moment(void *array, unsigned format, uint32_t element, float x,
-                                                        fopt_state_kind kind, uint64_t tile_key)
+                                                        fopt_state_kind kind, uint32_t random)
 {
     __builtin_assume(__isGlobal(array));
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
     case format:                                                                                                       \
-        ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode_moment(x, kind, tile_key, element);                 \
+        ((fopt_i_##name *)array)[element] =                                                                            \
+            fopt_i_##name##_encode_moment(x, kind, fopt_i_random_of(random, element));                                 \
         break;
         FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
@@ -267,33 +268,52 @@ __device__ __forceinline__ void fopt_i_decode_scaled(const fopt_i_maps *maps, co
                                                      float absmax, fopt_state_kind kind, float *x)
 {
     switch (format) {
-#define FOPT_I_CASE(format, name)                                                                                      \
+#define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
+    case format##_64:                                                                                                  \
         _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) x[i] =                                            \
             fopt_i_##name##_decode_scaled(&maps->name, fopt_i_element_of<fopt_i_##name>(raw, i), absmax, kind);        \
         break;
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
-#undef FOPT_I_CASE
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+#undef FOPT_I_CASES
     }
 }
 
-__device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const fopt_i_maps *maps, const float *x, unsigned format,
-                                                           float absmax, fopt_state_kind kind, uint64_t tile_key,
-                                                           fopt_i_place place)
+/* `old` is what was stored; `largest` is the block's largest magnitude. */
+__device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const fopt_i_maps *maps, const float *x,
+                                                           const fopt_i_raw &old, unsigned format, float largest,
+                                                           fopt_state_kind kind, uint32_t random)
 {
     fopt_i_raw raw = {{0}};
     switch (format) {
-#define FOPT_I_CASE(format, name)                                                                                      \
-    case format: {                                                                                                     \
-        const float scale = fopt_i_##name##_scale(absmax);                                                             \
+#define FOPT_I_CASES(format, name)                                                                                     \
+    case format:                                                                                                       \
+    case format##_64: {                                                                                                \
+        const float scale = fopt_i_##name##_scale(largest, kind);                                                      \
         _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) fopt_i_set_element(                               \
-            raw, i, fopt_i_##name##_encode_scaled(&maps->name, scale, x[i], kind, tile_key, place.element(i)));        \
+            raw, i,                                                                                                    \
+            fopt_i_##name##_encode_scaled(&maps->name, scale, x[i], fopt_i_element_of<fopt_i_##name>(old, i), kind,    \
+                                          fopt_i_random_of(random, i)));                                               \
         break;                                                                                                         \
     }
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
-#undef FOPT_I_CASE
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+#undef FOPT_I_CASES
     }
     return raw;
+}
+
+/* Returns what a block with this largest magnitude has stored as absmax. */
+__device__ __forceinline__ float fopt_i_absmax_of(unsigned format, float largest, fopt_state_kind kind)
+{
+    switch (format) {
+#define FOPT_I_CASES(format, name)                                                                                     \
+    case format:                                                                                                       \
+    case format##_64:                                                                                                  \
+        return fopt_i_##name##_absmax(largest, kind);
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+#undef FOPT_I_CASES
+    }
+    return 0.0f;
 }
 
 __device__ __forceinline__ float fopt_i_load_one_scaled(const fopt_i_maps *maps, const void *array, unsigned format,
@@ -301,28 +321,32 @@ __device__ __forceinline__ float fopt_i_load_one_scaled(const fopt_i_maps *maps,
 {
     __builtin_assume(__isGlobal(array));
     switch (format) {
-#define FOPT_I_CASE(format, name)                                                                                      \
+#define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
+    case format##_64:                                                                                                  \
         return fopt_i_##name##_decode_scaled(&maps->name, ((const fopt_i_##name *)array)[element], absmax, kind);
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
-#undef FOPT_I_CASE
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+#undef FOPT_I_CASES
     }
     return 0.0f;
 }
 
 __device__ __forceinline__ void fopt_i_store_one_scaled(const fopt_i_maps *maps, void *array, unsigned format,
-                                                        uint32_t element, float x, float absmax, fopt_state_kind kind,
-                                                        uint64_t tile_key)
+                                                        uint32_t element, float x, float largest, fopt_state_kind kind,
+                                                        uint32_t random)
 {
     __builtin_assume(__isGlobal(array));
     switch (format) {
-#define FOPT_I_CASE(format, name)                                                                                      \
+#define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
-        ((fopt_i_##name *)array)[element] =                                                                            \
-            fopt_i_##name##_encode_scaled(&maps->name, fopt_i_##name##_scale(absmax), x, kind, tile_key, element);     \
-        break;
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASE)
-#undef FOPT_I_CASE
+    case format##_64: {                                                                                                \
+        fopt_i_##name *const stored = (fopt_i_##name *)array + element;                                                \
+        *stored = fopt_i_##name##_encode_scaled(&maps->name, fopt_i_##name##_scale(largest, kind), x, *stored, kind,   \
+                                                fopt_i_random_of(random, element));                                    \
+        break;                                                                                                         \
+    }
+        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+#undef FOPT_I_CASES
     }
 }
 
@@ -342,14 +366,15 @@ __device__ __forceinline__ uint32_t fopt_i_lane_max(const float *x)
     return most;
 }
 
-__device__ __forceinline__ float fopt_i_warp_max(uint32_t most)
+/* Returns the largest of what `lanes` neighbouring lanes have. */
+__device__ __forceinline__ uint32_t fopt_i_max_of_lanes(uint32_t most, uint32_t lanes)
 {
 #pragma unroll
     for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2) {
         const uint32_t other = __shfl_xor_sync(0xffffffffu, most, distance);
-        most = other > most ? other : most;
+        most = other > most && distance < lanes ? other : most;
     }
-    return fopt_i_float(most);
+    return most;
 }
 
 #endif

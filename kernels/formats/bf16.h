@@ -49,9 +49,8 @@ FOPT_FN fopt_i_bf16 fopt_i_bf16_encode(float x)
     return (fopt_i_bf16)(fopt_i_bf16_round(x) >> 16);
 }
 
-FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, fopt_state_kind kind, uint64_t tile_key, uint32_t element)
+FOPT_FN fopt_i_bf16 fopt_i_bf16_encode_moment(float x, fopt_state_kind kind, uint32_t random)
 {
-    const uint32_t random = fopt_i_random_half(fopt_i_random(tile_key, element / 2), element);
     return (fopt_i_bf16)(fopt_i_bf16_round_moment(x, fopt_i_bf16_is_random(kind), random) >> 16);
 }
 

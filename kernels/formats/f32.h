@@ -17,11 +17,10 @@ FOPT_FN fopt_i_f32 fopt_i_f32_encode(float x)
     return x;
 }
 
-FOPT_FN fopt_i_f32 fopt_i_f32_encode_moment(float x, fopt_state_kind kind, uint64_t tile_key, uint32_t element)
+FOPT_FN fopt_i_f32 fopt_i_f32_encode_moment(float x, fopt_state_kind kind, uint32_t random)
 {
     (void)kind;
-    (void)tile_key;
-    (void)element;
+    (void)random;
     return x;
 }
 

@@ -1,13 +1,24 @@
 /*
- * FOPT_Q8: moments in 8 bits, quantized block by block. A tile has one float, the largest magnitude in it (absmax), and
- * a code for each element: the index, in a map of 256 values, of the value nearest to element / absmax. One
- * map is for moments that have a sign, one for those that have none; q8_tables.h holds them.
+ * FOPT_Q8: moments in 8 bits, quantized block by block. A block has one float, its scale (absmax), and a code for each
+ * element: an index in a map of 256 values, each of which stands for itself times the scale. One map is for moments that
+ * have a sign, one for those that have none; q8_tables.h holds them.
  *
- * Both maps are, on either side of zero, seven runs of equally spaced values, each run ten times as far out as the one
- * before and with twice as many values. So the place of a number between two values is, within a run, a linear function
- * of the number; and since a run's spacing is five times that of the run before, the function over all runs is concave:
- * the least of seven lines. That guesses the place, with no search and no table, to one of two neighbours. A table holds
- * the threshold between the two, so that rounding is exact.
+ * Scale. The largest magnitude of a block becomes the last value below 1, so that either sign has it: there is no code
+ * for -1.
+ *
+ * Place. The magnitudes of a map are seven runs of equally spaced values, each ten times as far out as the one before and
+ * with twice as many values. Where a number lies among them, counted in values, is a function of straight pieces, which
+ * is concave, and so the least of 14 lines. Bins by the number's exponent and first mantissa bits hold the two of them
+ * that can be the least there.
+ *
+ * Code. A place is a number of 8.15 bits, and rounding it adds to its fraction: a half for the nearest value, or random
+ * bits, by which the expected value is the number itself.
+ *  - A second moment takes random bits: at beta 0.999 a step changes it by less than half the distance of two values, so
+ *    that the nearest one would stay what it was for ever. A positive one is never zero, where the step would be divided
+ *    by eps.
+ *  - AMSGrad's maximum, which adds nothing up, becomes the nearest value.
+ *  - A first moment or momentum buffer becomes the nearest value, which is the more exact; but where that has the old
+ *    code, random bits decide, since what should decay would otherwise move its parameter for ever.
  */
 #ifndef FOPT_I_Q8_H
 #define FOPT_I_Q8_H
@@ -19,71 +30,62 @@ typedef uint8_t fopt_i_q8;
 
 enum { FOPT_I_Q8_ZERO = 127 }; /* the code of zero in the map with a sign; in the other it is 0 */
 
-FOPT_FN const fopt_i_q8_map *fopt_i_q8_map_of(const fopt_i_q8_maps *maps, fopt_state_kind kind)
-{
-    return fopt_i_has_sign(kind) ? &maps->with_sign : &maps->without_sign;
-}
-
 FOPT_FN float fopt_i_q8_decode_scaled(const fopt_i_q8_maps *maps, fopt_i_q8 code, float absmax, fopt_state_kind kind)
 {
-    return fopt_i_q8_map_of(maps, kind)->value[code] * absmax;
+    return (fopt_i_has_sign(kind) ? maps->signed_value : maps->unsigned_value)[code] * absmax;
 }
 
-/* A tile of zeros, or of what is as good as that, takes the code of zero everywhere: 1 / absmax might be infinite. */
-FOPT_FN float fopt_i_q8_scale(float absmax)
+/* Blocks whose largest magnitude is less are scaled as if it was this: so that no value times the scale is subnormal. */
+#define FOPT_I_Q8_LEAST 0x1p-104f
+
+FOPT_FN float fopt_i_q8_absmax(float largest, fopt_state_kind kind)
 {
-    return absmax >= FLT_MIN ? 1.0f / absmax : 0.0f;
+    const float floored = largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST;
+    const float absmax = floored * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_INVERSE : FOPT_I_Q8_UNSIGNED_INVERSE);
+    return largest > 0.0f ? absmax < FLT_MAX ? absmax : FLT_MAX : 0.0f;
 }
 
-/* Evaluates line `run`, lowered by half a step, in units of 1/256: near 2^15 these are a float's last bits. Negative
- * numbers do not occur, so the bits are ordered as the floats are. */
-FOPT_FN uint32_t fopt_i_q8_line(bool has_sign, int run, float y)
+FOPT_FN float fopt_i_q8_scale(float largest, fopt_state_kind kind)
 {
-    const double tens[7] = {1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1e0};
-    const double count = (double)((has_sign ? 1 : 2) << run); /* of values in this run */
-    const double before = has_sign ? count : count - 1;       /* magnitudes before its first */
-    return fopt_i_bits(fmaf(y, (float)(count / 0.9 * tens[run]), (float)(32768.0 + before - count / 9.0 - 0.5)));
+    const float floored = largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST;
+    return 1.0f / floored * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
 }
 
-/* The magnitude nearest to y, which is from 0 to 1 or above it by a rounding, or the one below. */
-FOPT_FN uint32_t fopt_i_q8_guess(bool has_sign, float y)
+/* Returns where x is looked up. Fused, a product that is too small for a float is no slow subnormal. */
+FOPT_FN float fopt_i_q8_looked_up(float x, float scale)
 {
-    uint32_t least = fopt_i_q8_line(has_sign, 0, y);
-#ifdef __CUDACC__
-#pragma unroll
-#endif
-    for (int run = 1; run < 7; run++) {
-        const uint32_t line = fopt_i_q8_line(has_sign, run, y);
-        least = line < least ? line : least;
-    }
-    return least >> 8 & 0xffu;
+    return fmaf(fabsf(x), scale, FOPT_I_Q8_SHIFT);
 }
 
-/* The code of x, from the guess for y = |x| * scale and the map's next[guess]. */
-FOPT_FN uint32_t fopt_i_q8_code(bool has_sign, uint32_t guess, float next, float x, float y)
+FOPT_FN float fopt_i_q8_least(const fopt_i_q8_bin *bins, uint32_t mantissa_bits, float y)
 {
-    const int magnitude = (int)guess + (y >= next ? 1 : 0);
-    if (has_sign) {
-        const int code = x < 0.0f ? FOPT_I_Q8_ZERO - magnitude : FOPT_I_Q8_ZERO + magnitude;
-        return (uint32_t)(code > 0 ? code : 0); /* there is no code for -1 */
-    }
-    /* A second moment of zero beside a first moment that is not would divide by eps: no positive one becomes zero. */
-    return (uint32_t)(x > 0.0f && magnitude == 0 ? 1 : magnitude);
+    const fopt_i_q8_bin bin = bins[fopt_i_bits(y) >> (23 - mantissa_bits) & ((32u << mantissa_bits) - 1)];
+    const float a = fmaf(y, bin.slope, bin.offset), b = fmaf(y, bin.other_slope, bin.other_offset);
+    return a < b ? a : b;
 }
 
-FOPT_FN uint32_t fopt_i_q8_encode(const fopt_i_q8_map *map, bool has_sign, float x, float scale)
+/* Returns 256 and the place among all values of the map. Of floats from there to 512, the last 15 bits are a fraction. */
+FOPT_FN float fopt_i_q8_place(const fopt_i_q8_maps *maps, bool has_sign, float x, float y)
 {
-    const float y = fabsf(x) * scale;
-    const uint32_t guess = fopt_i_q8_guess(has_sign, y);
-    return fopt_i_q8_code(has_sign, guess, map->next[guess], x, y);
+    if (has_sign)
+        return 256.0f + FOPT_I_Q8_ZERO + copysignf(fopt_i_q8_least(maps->signed_bins, FOPT_I_Q8_SIGNED_BITS, y), x);
+    return fopt_i_q8_least(maps->unsigned_bins, FOPT_I_Q8_UNSIGNED_BITS, y);
 }
 
-FOPT_FN fopt_i_q8 fopt_i_q8_encode_scaled(const fopt_i_q8_maps *maps, float scale, float x, fopt_state_kind kind,
-                                          uint64_t tile_key, uint32_t element)
+/* `addend` is below 2^15. */
+FOPT_FN uint32_t fopt_i_q8_code(float place, uint32_t addend)
 {
-    (void)tile_key;
-    (void)element;
-    return (fopt_i_q8)fopt_i_q8_encode(fopt_i_q8_map_of(maps, kind), fopt_i_has_sign(kind), x, scale);
+    return (fopt_i_bits(place) + addend) >> 15 & 0xffu;
+}
+
+FOPT_FN fopt_i_q8 fopt_i_q8_encode_scaled(const fopt_i_q8_maps *maps, float scale, float x, fopt_i_q8 old,
+                                          fopt_state_kind kind, uint32_t random)
+{
+    const float place = fopt_i_q8_place(maps, fopt_i_has_sign(kind), x, fopt_i_q8_looked_up(x, scale));
+    const uint32_t nearest = fopt_i_q8_code(place, 1u << 14), drawn = fopt_i_q8_code(place, random >> 1);
+    if (fopt_i_has_sign(kind))
+        return (fopt_i_q8)(nearest == old ? drawn : nearest);
+    return (fopt_i_q8)(!(x > 0.0f) ? 0 : kind == FOPT_SECOND_MOMENT ? drawn : nearest);
 }
 
 #endif

@@ -147,20 +147,22 @@ Test(allocation, moments)
     fopt_destroy(m.optimizer);
 }
 
-/* A byte an element and four a tile; for the same parameters a quarter of what single precision takes. */
+/* A byte an element and four a block; for the same parameters a quarter of what single precision takes. */
 Test(allocation, quantized_state)
 {
     static const size_t counts[] = {0, 1, 255, 256, 257, 700, (size_t)1 << 33};
-    for (size_t c = 0; c < LENGTH(counts); c++) {
+    for (size_t c = 0; c < 2 * LENGTH(counts); c++) {
+        const size_t count = counts[c / 2], block = c % 2 == 0 ? 256 : 64;
         fopt_group group = m.groups[ADAMW];
         fopt_tensor tensor = m.tensors[ADAMW];
         fopt_sizes sizes = {.size = sizeof sizes};
-        group.state_format[FOPT_FIRST_MOMENT] = group.state_format[FOPT_SECOND_MOMENT] = FOPT_Q8;
-        tensor.count = counts[c];
+        group.state_format[FOPT_FIRST_MOMENT] = group.state_format[FOPT_SECOND_MOMENT] =
+            c % 2 == 0 ? FOPT_Q8 : FOPT_Q8_64;
+        tensor.count = count;
         tensor.group = 0;
         ASSERT_OK(fopt_query_sizes(&m.config, &group, 1, &tensor, 1, &sizes));
-        cr_expect_eq(sizes.state_bytes, 2 * (counts[c] + 4 * ((counts[c] + TILE - 1) / TILE)),
-                     "%zu bytes for %zu elements", sizes.state_bytes, counts[c]);
+        cr_expect_eq(sizes.state_bytes, 2 * (count + 4 * ((count + block - 1) / block)), "%zu bytes for %zu elements",
+                     sizes.state_bytes, count);
         cr_expect_lt(sizes.padding_bytes, 4 * 64 + 19712 + 1);
     }
 }

@@ -3,6 +3,7 @@
  * to the bit and writes nothing between the arrays. Many tensors, shards, and elements beyond number 2^32.
  */
 #include "../reference/cases.h"
+#include "../reference/quantized.h"
 #include "twins.h"
 
 #include <criterion/criterion.h>
@@ -247,7 +248,8 @@ Test(device_sizes, shards)
                 const fopt_array part = moment_part(t->device_states[kind], cuts[i], view.count);
                 CUDA_OK(cudaMemcpy(part.data, view.data, view.bytes, cudaMemcpyDeviceToDevice));
                 if (view.absmax)
-                    CUDA_OK(cudaMemcpy(part.absmax, view.absmax, (view.count + TILE - 1) / TILE * sizeof(float),
+                    CUDA_OK(cudaMemcpy(part.absmax, view.absmax,
+                                       quantized_blocks(view.format, view.count) * sizeof(float),
                                        cudaMemcpyDeviceToDevice));
             }
         twins_compare(t);

@@ -1,6 +1,7 @@
 /* Twins: the same tensors for both backends, and their comparison to the bit. */
 #include "twins.h"
 #include "../reference/oracle.h"
+#include "../reference/quantized.h"
 
 #ifdef EMULATED
 #include "../emulator/emulator.h"
@@ -385,7 +386,8 @@ static void compare_moments(size_t tensor, const char *name, fopt_array got, fop
 {
     compare_array(tensor, name, want.format, got.data, want.data, want.count);
     if (got.absmax && want.absmax)
-        compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax, (want.count + TILE - 1) / TILE);
+        compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax,
+                      quantized_blocks(want.format, want.count));
 }
 
 /* Compares the gaps: with the arrays made equal, what still differs is between them. */
@@ -412,7 +414,7 @@ static mirror state_block(const twins *t)
             begin = data;
         const unsigned char *last = data ? data + view.bytes : NULL;
         if (data && view.absmax)
-            last = (const unsigned char *)(view.absmax + (view.count + TILE - 1) / TILE);
+            last = (const unsigned char *)(view.absmax + quantized_blocks(view.format, view.count));
         if (last > end)
             end = last;
     }

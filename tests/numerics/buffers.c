@@ -131,14 +131,9 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-static size_t tiles_of(size_t count)
-{
-    return (count + TILE - 1) / TILE;
-}
-
 size_t moment_bytes(fopt_format format, size_t count)
 {
-    return is_quantized(format) ? count + 3 + tiles_of(count) * sizeof(float) : count * numbers_bytes(format);
+    return is_quantized(format) ? count + 3 + quantized_blocks(format, count) * sizeof(float) : count * numbers_bytes(format);
 }
 
 fopt_array moment_array(fopt_format format, void *data, size_t count)
@@ -155,7 +150,7 @@ fopt_array moment_array(fopt_format format, void *data, size_t count)
 fopt_array moment_part(fopt_array whole, size_t first, size_t count)
 {
     whole.data = (char *)whole.data + first * numbers_bytes(whole.format);
-    whole.absmax = whole.absmax ? whole.absmax + first / TILE : NULL;
+    whole.absmax = whole.absmax ? whole.absmax + first / quantized_block(whole.format) : NULL;
     whole.count = count;
     whole.bytes = count * numbers_bytes(whole.format);
     return whole;
@@ -165,7 +160,7 @@ void copy_moments(fopt_array to, fopt_array from)
 {
     memcpy(to.data, from.data, from.bytes);
     if (from.absmax)
-        memcpy(to.absmax, from.absmax, tiles_of(from.count) * sizeof(float));
+        memcpy(to.absmax, from.absmax, quantized_blocks(from.format, from.count) * sizeof(float));
 }
 
 fopt_array kept_moment(const fopt_group *group, fopt_state_kind kind, void *data, size_t count)
@@ -203,5 +198,5 @@ void expect_same_moments(const char *what, fopt_array got, fopt_array want)
     cr_assert(got.format == want.format && got.count == want.count, "%s %s: formats or counts differ", running, what);
     expect_same(what, got.format, got.data, want.data, got.count);
     if (got.absmax)
-        expect_same("absmax", FOPT_F32, got.absmax, want.absmax, tiles_of(got.count));
+        expect_same("absmax", FOPT_F32, got.absmax, want.absmax, quantized_blocks(got.format, got.count));
 }

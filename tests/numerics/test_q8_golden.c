@@ -3,12 +3,13 @@
  * an optimizer's state as they are, and so are read from it.
  *
  * From its state, one step must give its next: the parameter up to roundings, and up to lr * weight_decay times the
- * step, since it decays the parameter after the step and we the one before; absmax; and values that lie together. Their
- * codes are not always the same, because bitsandbytes' encoder on the CPU first rounds to a multiple of 2^-15.
+ * step, since it decays the parameter after the step and we the one before; the largest magnitudes, of which absmax is a
+ * little more with us; and values that lie together. Their codes are not the same: ours are rounded by random bits, and
+ * bitsandbytes' encoder on the CPU first rounds to a multiple of 2^-15.
  *
  * From its start, all steps must stay within what quantization explains. With m and v what bitsandbytes keeps after a
  * step, and dm and dv bounds of how far ours are from them: before they are stored the two differ by at most beta dm,
- * and storing moves ours by at most half the gap between values there, and its by what it is seen to have been moved.
+ * and storing moves ours by at most the gap between values there, and its by what it is seen to have been moved.
  * The step's difference is then at most that between the corners of (m +- dm, v +- dv), and the sum of these bounds the
  * parameter's.
  */
@@ -161,13 +162,12 @@ static double most_moved(bool has_sign, double reach, double absmax)
         code > 0 ? quantized_value(FOPT_Q8, has_sign, code) - quantized_value(FOPT_Q8, has_sign, code - 1) : 0;
     const double above =
         code < 255 ? quantized_value(FOPT_Q8, has_sign, code + 1) - quantized_value(FOPT_Q8, has_sign, code) : 0;
-    const double gap = fmax(below, above) * absmax;
-    return !has_sign && code <= 1 ? gap : gap / 2; /* no zero for what is not: up to a whole gap */
+    return fmax(below, above) * absmax;
 }
 
 /* ---- one step from its state --------------------------------------------------------------------------------- */
 
-static void one_step(size_t step, size_t *equal)
+static void one_step(size_t step)
 {
     memcpy(param, t.param[step - 1], sizeof param);
     memcpy(grad, t.grad[step], sizeof grad);
@@ -189,28 +189,26 @@ static void one_step(size_t step, size_t *equal)
         const fopt_array view = view_of(optimizer, k);
         const moment *want = &t.moments[step][k];
         for (size_t i = 0; i < t.count; i++) {
-            const double absmax = (double)want->absmax[i / TILE], wanted = value(k, want, i);
+            const double absmax = 1.01 * (double)want->absmax[i / TILE], wanted = value(k, want, i);
             const double got = quantized_get(&view, t.kinds[k], i), reach = fmax(fabs(got), fabs(wanted));
             const double bound = 2 * most_moved(moment_has_sign(t.kinds[k]), reach, absmax) + 0x1p-15 * absmax;
             cr_assert_leq(fabs(got - wanted), bound, "%s step=%zu element=%zu: %s is %a, bitsandbytes' %a", what_runs(),
                           step, i, fopt_state_kind_name(t.group.rule, t.kinds[k]), got, wanted);
-            *equal += ((unsigned char *)view.data)[i] == want->codes[i];
         }
-        for (size_t tile = 0; tile < TILES; tile++)
-            cr_assert_leq(fabs((double)view.absmax[tile] - (double)want->absmax[tile]),
-                          1e-6 * (double)want->absmax[tile], "%s step=%zu", what_runs(), step);
+        for (size_t tile = 0; tile < TILES; tile++) {
+            const double largest = (double)want->absmax[tile];
+            const double absmax = quantized_absmax(FOPT_Q8, moment_has_sign(t.kinds[k]), largest);
+            cr_assert_leq(fabs((double)view.absmax[tile] - absmax), 1e-6 * absmax, "%s step=%zu", what_runs(), step);
+        }
     }
     fopt_destroy(optimizer);
 }
 
 static void each_step(const char *path)
 {
-    size_t equal = 0;
     read_trajectory(path);
     for (size_t step = 1; step <= STEPS; step++)
-        one_step(step, &equal);
-    const size_t codes = STEPS * t.count * t.moment_count;
-    cr_assert_geq(equal, codes * 95 / 100, "%s: %zu of %zu codes are bitsandbytes'", what_runs(), equal, codes);
+        one_step(step);
 }
 
 Test(q8_golden, each_step_of_adamw)
@@ -262,7 +260,7 @@ static void widen(bounds *b, size_t step, size_t i, double widest[MOMENTS])
                    (1e-5 + t.group.lr * t.group.weight_decay) * (fabs(base) + furthest);
     for (size_t k = 0; k < t.moment_count; k++) {
         const bool has_sign = moment_has_sign(t.kinds[k]);
-        const double absmax = (double)t.moments[step][k].absmax[i / TILE] + widest[k];
+        const double absmax = 1.01 * (double)t.moments[step][k].absmax[i / TILE] + widest[k];
         b->moment[k][i] = reach[k] + fabs(value(k, &t.moments[step][k], i) - exact[k]) +
                           most_moved(has_sign, fabs(exact[k]) + reach[k], absmax);
     }

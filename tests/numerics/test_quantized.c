@@ -1,6 +1,6 @@
 /*
  * What every quantized moment owes, whatever its format and whichever the rule: the step from the stored moments is the
- * oracle's; each moment is stored as the nearest value; zeros stay zeros, and a positive second moment positive; no
+ * oracle's; each moment is stored as one of the two values around it; zeros stay zeros, and a positive second moment positive; no
  * magnitude comes back larger than the tile's absmax; what is not finite keeps its element, and does not spoil its
  * tile. And the failure that zero second moments cause.
  */
@@ -14,13 +14,13 @@
 #include <math.h>
 #include <string.h>
 
-#define COUNT (3 * TILE + 77)
-#define TILES ((size_t)4)
+#define COUNT  (3 * TILE + 77)
+#define BLOCKS (COUNT / 64 + 1) /* at most */
 
 /* A tensor with its moments, in f32 besides those. */
 typedef struct tensor {
     float param[COUNT], grad[COUNT];
-    unsigned char state[FOPT_STATE_KINDS][COUNT + 3 + TILES * 4];
+    unsigned char state[FOPT_STATE_KINDS][COUNT + 3 + BLOCKS * 4];
 } tensor;
 
 /* A case with all its moments in a quantized format. The first is {0}. */
@@ -88,23 +88,25 @@ static oracle_element element_of(const subject *s, tensor *t, size_t i)
     return e;
 }
 
-/* The largest magnitude that each tile of a moment must have been scaled by. */
+/* Each block's absmax must be that of its largest magnitude. */
 static void expect_absmax(const subject *s, fopt_state_kind kind, const oracle_result *want, const fopt_array *got)
 {
-    for (size_t tile = 0; tile < TILES; tile++) {
+    const size_t size = quantized_block(s->format);
+    for (size_t block = 0; block < quantized_blocks(s->format, COUNT); block++) {
         double most = 0, magnitude = 0;
-        for (size_t i = tile * TILE; i < COUNT && i < (tile + 1) * TILE; i++) {
+        for (size_t i = block * size; i < COUNT && i < (block + 1) * size; i++) {
             most = fmax(most, fabs(want[i].after.state[kind]));
             magnitude = fmax(magnitude, want[i].magnitude.state[kind]);
         }
-        const double ulps = oracle_ulps((double)got->absmax[tile], most, magnitude, (double)FLT_MAX);
-        cr_assert_leq(ulps, ORACLE_STATE_ULPS, "%s %s tile=%zu: absmax is %a, want %a", what_runs(),
-                      fopt_state_kind_name(s->group.rule, kind), tile, (double)got->absmax[tile], most);
+        const double absmax = quantized_absmax(s->format, moment_has_sign(kind), most);
+        const double ulps = oracle_ulps((double)got->absmax[block], absmax, magnitude, (double)FLT_MAX);
+        cr_assert_leq(ulps, ORACLE_STATE_ULPS, "%s %s block=%zu: absmax is %a, want %a", what_runs(),
+                      fopt_state_kind_name(s->group.rule, kind), block, (double)got->absmax[block], absmax);
     }
 }
 
-/* The moment is the value nearest to what the oracle says, up to the error that f32 moments may have; and so is the
- * parameter, which does not see the new moments quantized. */
+/* The moment is a value around what the oracle says, up to the error that f32 moments may have; and so is the parameter,
+ * which does not see the new moments quantized. */
 static void expect_step(const subject *s, const oracle_result *want, tensor *got)
 {
     for (size_t i = 0; i < COUNT; i++)
@@ -118,11 +120,11 @@ static void expect_step(const subject *s, const oracle_result *want, tensor *got
         const fopt_array m = moments(s, got, kind);
         expect_absmax(s, kind, want, &m);
         for (size_t i = 0; i < COUNT; i++) {
-            const double absmax = (double)m.absmax[i / TILE], x = want[i].after.state[kind];
+            const double absmax = (double)m.absmax[i / quantized_block(s->format)], x = want[i].after.state[kind];
             const double value = quantized_get(&m, kind, i), error = fabs(value - x);
             const double ulp = fmax(want[i].magnitude.state[kind], absmax) * (double)FLT_EPSILON;
-            cr_assert_leq(error, quantized_distance(s->format, moment_has_sign(kind), x, absmax) + 4 * ulp,
-                          "%s element=%zu: %s is %a in a tile of %a, want %a", what_runs(), i, name, value, absmax, x);
+            cr_assert_leq(error, quantized_distance(s->format, kind, x, absmax) + 4 * ulp,
+                          "%s element=%zu: %s is %a in a block of %a, want %a", what_runs(), i, name, value, absmax, x);
             cr_assert(moment_has_sign(kind) || x < (double)FLT_MIN || value > 0, "%s element=%zu: %s of %a became zero",
                       what_runs(), i, name, x);
         }
@@ -161,27 +163,36 @@ static subject momentum(fopt_format format)
     return s;
 }
 
-/* Every code is met, and every neighbourhood of one. The first element of each tile is its absmax. Only FOPT_Q8 says
- * what becomes of a tie. */
-Test(quantized, q8_is_the_nearest_code)
+/* A buffer that is told to stay what it is, of which the nearest code is the old one, so that random bits decide: the mean
+ * of eight hundred stays the number within five standard deviations. The first element of each block is its largest. */
+Test(quantized, buffers_stay_in_the_mean)
 {
     static tensor t;
-    const subject s = momentum(FOPT_Q8);
-    for (size_t n = 0; n < isa_count(); n++)
-        for (unsigned code = 0; code < 255; code++) {
-            now_running("%s code=%u", fopt_isa_name(isa_at(n)), code);
+    for (size_t f = case_plain_states_count(); f < case_states_count(); f++) {
+        subject s = momentum(case_state_at(f));
+        s.group.momentum = 0.5;
+        for (unsigned number = 0; number < 60; number++) {
+            const float y = (float)pow(10, -(double)number / 10) * (number % 2 ? 1 : -1);
+            double sum = 0, squares = 0;
+            now_running("%s %g", fopt_format_name(s.format), (double)y);
             memset(&t, 0, sizeof t);
-            const double low = quantized_value(FOPT_Q8, true, code), high = quantized_value(FOPT_Q8, true, code + 1);
-            for (size_t i = 0; i < COUNT; i++)
-                t.grad[i] = i % TILE == 0 ? 1.0f : (float)(low + (high - low) * (double)i / COUNT);
-            update(&s, isa_at(n), &t, 1);
+            for (int64_t step = 1; step <= 200; step++) {
+                for (size_t i = 0; i < COUNT; i++)
+                    t.grad[i] = (i % 64 == 0 ? 1.0f : y) * (step == 1 ? 1.0f : 0.5f);
+                update(&s, FOPT_ISA_AUTO, &t, step);
+            }
             const fopt_array m = moments(&s, &t, FOPT_MOMENTUM_BUFFER);
+            size_t count = 0;
             for (size_t i = 0; i < COUNT; i++)
-                cr_assert_eq(((unsigned char *)m.data)[i], quantized_nearest(FOPT_Q8, true, (double)t.grad[i]),
-                             "%s element=%zu", what_runs(), i);
-            for (size_t tile = 0; tile < TILES; tile++)
-                cr_assert_eq(m.absmax[tile], 1.0f);
+                if (i % 64 != 0) {
+                    const double error = quantized_get(&m, FOPT_MOMENTUM_BUFFER, i) - (double)y;
+                    sum += error, squares += error * error, count++;
+                }
+            const double deviation = sqrt(squares), blur = 1e-5 * fabs((double)y) * (double)count;
+            cr_assert_leq(fabs(sum), 5 * deviation + blur, "%s: wrong by %g in the mean, %g squared", what_runs(),
+                          sum / (double)count, deviation / sqrt((double)count));
         }
+    }
 }
 
 /* Zeros everywhere leave a state of exact zeros, and the parameters as they were. */
@@ -248,14 +259,16 @@ Test(quantized, no_magnitude_comes_back_larger_than_absmax)
                 if (!oracle_keeps(&s.group, kind))
                     continue;
                 const fopt_array m = moments(&s, &t, kind), old = moments(&s, &before, kind);
-                for (size_t tile = 0; tile < TILES; tile++) {
+                const size_t size = quantized_block(s.format);
+                for (size_t block = 0; block < quantized_blocks(s.format, COUNT); block++) {
                     double most = 0;
-                    for (size_t i = tile * TILE; i < COUNT && i < (tile + 1) * TILE; i++)
+                    for (size_t i = block * size; i < COUNT && i < (block + 1) * size; i++)
                         most = fmax(most, fabs(quantized_get(&old, kind, i)));
-                    const double got = (double)m.absmax[tile];
-                    cr_assert(got <= (double)old.absmax[tile] && fabs(got - most) <= most * (double)FLT_EPSILON,
-                              "%s tile=%zu: %s comes back as %a, of %a in a tile of %a", what_runs(), tile,
-                              fopt_state_kind_name(s.group.rule, kind), got, most, (double)old.absmax[tile]);
+                    const double got = (double)m.absmax[block], was = (double)old.absmax[block];
+                    const double want = quantized_absmax(s.format, moment_has_sign(kind), most);
+                    cr_assert(most <= was && fabs(got - want) <= 2 * want * (double)FLT_EPSILON,
+                              "%s block=%zu: the largest %s comes back as %a of %a, and then has an absmax of %a",
+                              what_runs(), block, fopt_state_kind_name(s.group.rule, kind), most, was, got);
                 }
             }
         }
@@ -268,10 +281,10 @@ static void expect_kept(const subject *s, tensor *before, tensor *after, size_t 
 {
     const char *name = fopt_state_kind_name(s->group.rule, kind);
     const fopt_array m = moments(s, after, kind), old = moments(s, before, kind);
-    const double x = quantized_get(&old, kind, i), absmax = (double)m.absmax[i / TILE];
+    const double x = quantized_get(&old, kind, i), absmax = (double)m.absmax[i / quantized_block(s->format)];
     cr_assert(isfinite(absmax), "%s: the absmax of %s is %a", what_runs(), name, absmax);
     cr_assert_leq(fabs(quantized_get(&m, kind, i) - x),
-                  quantized_distance(s->format, moment_has_sign(kind), x, absmax) + absmax * (double)FLT_EPSILON,
+                  quantized_distance(s->format, kind, x, absmax) + absmax * (double)FLT_EPSILON,
                   "%s element=%zu: %s", what_runs(), i, name);
 }
 
@@ -321,9 +334,9 @@ Test(quantized, infinite_parameters_stay)
             update(&s, FOPT_ISA_AUTO, &t, step);
         cr_expect_eq(isinf(t.param[300]), decays, "%s", what_runs());
         const fopt_array m = moments(&s, &t, FOPT_SECOND_MOMENT);
-        for (size_t tile = 0; tile < TILES; tile++)
-            cr_expect_lt(m.absmax[tile], 1e6f, "%s: absmax of tile %zu is %a", what_runs(), tile,
-                         (double)m.absmax[tile]);
+        for (size_t block = 0; block < quantized_blocks(s.format, COUNT); block++)
+            cr_expect_lt(m.absmax[block], 1e6f, "%s: absmax of block %zu is %a", what_runs(), block,
+                         (double)m.absmax[block]);
     }
 }
 
@@ -343,8 +356,8 @@ static void let_absmax_vanish(fopt_format format)
     const subject s = adam(format, FOPT_ADAM);
     memset(&t, 0, sizeof t);
     const fopt_array m = moments(&s, &t, FOPT_FIRST_MOMENT), v = moments(&s, &t, FOPT_SECOND_MOMENT);
-    for (size_t tile = 0; tile < TILES; tile++)
-        m.absmax[tile] = v.absmax[tile] = 1e-38f; /* below FLT_MIN, and its reciprocal all but infinite */
+    for (size_t block = 0; block < quantized_blocks(format, COUNT); block++)
+        m.absmax[block] = v.absmax[block] = 1e-38f; /* below FLT_MIN, and its reciprocal all but infinite */
     m.absmax[1] = v.absmax[1] = 1e-44f;
     memset(m.data, (int)quantized_nearest(format, true, 0.3), COUNT);
     memset(v.data, (int)quantized_nearest(format, false, 0.3), COUNT);
@@ -354,7 +367,7 @@ static void let_absmax_vanish(fopt_format format)
         update(&s, FOPT_ISA_AUTO, &t, step);
     for (size_t i = 0; i < COUNT; i++)
         cr_assert(t.param[i] == 0 && quantized_get(&m, FOPT_FIRST_MOMENT, i) == 0 &&
-                      quantized_get(&v, FOPT_SECOND_MOMENT, i) <= (double)FLT_MIN,
+                      quantized_get(&v, FOPT_SECOND_MOMENT, i) < 1e-37,
                   "%s", fopt_format_name(format));
 }
 
@@ -370,15 +383,15 @@ static void let_a_buffer_overflow(fopt_format format)
     subject s = momentum(format);
     s.group.lr = 1e-30;
     memset(&t, 0, sizeof t);
-    t.grad[5] = 3e38f;
-    t.grad[6] = 1e38f;
+    t.grad[5] = 8e37f; /* a second one is too much */
+    t.grad[6] = 2e37f;
     update(&s, FOPT_ISA_AUTO, &t, 1);
     const float param = t.param[5];
     update(&s, FOPT_ISA_AUTO, &t, 2);
     const fopt_array m = moments(&s, &t, FOPT_MOMENTUM_BUFFER);
     cr_expect_eq(t.param[5], param, "%s", fopt_format_name(format));
-    cr_expect(fabs(quantized_get(&m, FOPT_MOMENTUM_BUFFER, 5) - 3e38) < 3e36, "%s", fopt_format_name(format));
-    cr_expect_lt(t.param[6], -0.9e8f * 1.9f * 0.9f, "%s", fopt_format_name(format));
+    cr_expect(fabs(quantized_get(&m, FOPT_MOMENTUM_BUFFER, 5) - 8e37) < 8e35, "%s", fopt_format_name(format));
+    cr_expect_lt(t.param[6], -0.9f * 2e7f * 1.9f * 0.9f, "%s", fopt_format_name(format));
 }
 
 Test(quantized, a_buffer_that_overflows_stays)

@@ -19,29 +19,27 @@ Test(random, mix_is_splitmix64)
         cr_expect_eq(fopt_i_mix(i * 0x9e3779b97f4a7c15u), published[i]);
 }
 
+/* By an implementation in Python. */
 Test(random, known_answers)
 {
     static const struct {
         uint64_t seed, tensor;
         int64_t step;
-        uint64_t tile;
-        uint32_t element;
-        uint64_t step_key, tile_key;
+        uint64_t element, step_key;
         uint32_t bits;
     } answers[] = {
-        {0, 1, 1, 0, 0, 0xac1a201f5ae37988, 0x3839455cb9c39765, 0xd238},
-        {0, 1, 1, 0, 255, 0xac1a201f5ae37988, 0x3839455cb9c39765, 0x5451},
-        {42, 3, 1000, 12345, 17, 0xa651bf4cf84411b4, 0xb5abfee2d6aad511, 0xa9a4},
-        {UINT64_MAX, UINT64_MAX, (int64_t)1 << 53, (uint64_t)1 << 40, 128, 0x8522c9ec21005d97, 0x49b6e88b2c2dc3d0,
-         0x0e23},
+        {0, 1, 1, 0, 0xac1a201f5ae37988, 0xe31c},
+        {0, 1, 1, 255, 0xac1a201f5ae37988, 0x2bc5},
+        {42, 3, 1000, 3160337, 0xa651bf4cf84411b4, 0x8106},
+        {UINT64_MAX, UINT64_MAX, (int64_t)1 << 53, ((uint64_t)1 << 48) + 128, 0x8522c9ec21005d97, 0xf8b6},
+        {7, 7, 7, ((uint64_t)1 << 40) + 5, 0x15f57003caf5cafb, 0xe73f},
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         const uint64_t step_key = fopt_i_step_key(answers[i].seed, answers[i].tensor, answers[i].step);
-        const uint64_t tile_key = fopt_i_tile_key(step_key, answers[i].tile);
-        const uint32_t bits = fopt_i_random_half(fopt_i_random(tile_key, answers[i].element / 2), answers[i].element);
-        cr_expect(step_key == answers[i].step_key && tile_key == answers[i].tile_key && bits == answers[i].bits,
-                  "answer %zu is 0x%016llx, 0x%016llx, 0x%04x", i, (unsigned long long)step_key,
-                  (unsigned long long)tile_key, bits);
+        const uint32_t bits =
+            fopt_i_random_of(fopt_i_random(step_key, answers[i].element / 8), (uint32_t)(answers[i].element % 8));
+        cr_expect(step_key == answers[i].step_key && bits == answers[i].bits, "answer %zu is 0x%016llx, 0x%04x", i,
+                  (unsigned long long)step_key, bits);
     }
 }
 
@@ -51,15 +49,14 @@ Test(random, known_answers)
 #define DEVIATIONS 5
 
 #define BUCKETS 65536
-#define TILES   65536
-#define PAIRS   128 /* in a tile: as many numbers a bucket */
-_Static_assert(2 * PAIRS == FOPT_I_TILE, "two elements a word");
+#define OCTETS  (1 << 20)
+#define PAIRS   4 /* of an octet */
 
 /* Expects chi-square over the buckets near its mean, which is one less than their number; its variance is twice
  * that. */
 static void expect_uniform(const char *what, const uint32_t *buckets)
 {
-    const double expected = (double)TILES * PAIRS / BUCKETS, freedom = BUCKETS - 1;
+    const double expected = (double)OCTETS * PAIRS / BUCKETS, freedom = BUCKETS - 1;
     double sum = 0;
     for (size_t i = 0; i < BUCKETS; i++)
         sum += (buckets[i] - expected) * (buckets[i] - expected) / expected;
@@ -67,43 +64,64 @@ static void expect_uniform(const char *what, const uint32_t *buckets)
               what, sum, freedom);
 }
 
-/* What is added before bf16 cuts 16 bits off, of each element; and the 8 highest bits of it, of two elements: in a
- * pair, in successive pairs, tiles and steps. */
+/* What is added to be rounded, of each element; and the 8 highest bits of it, of two elements: in a pair, in successive
+ * octets, far away and in successive steps. */
 Test(random, is_uniform)
 {
-    static const char *const names[] = {"even elements", "odd elements",       "pairs",
-                                        "next pairs",    "neighbouring tiles", "successive steps"};
+    static const char *const names[] = {"even elements", "odd elements",         "pairs",
+                                        "next octets",   "octets 2^32 further on", "successive steps"};
     enum { STATISTICS = sizeof names / sizeof *names };
     static uint32_t buckets[STATISTICS][BUCKETS];
     const uint64_t key = fopt_i_step_key(1, 1, 1), next = fopt_i_step_key(1, 1, 2);
-    for (uint64_t tile = 0; tile < TILES; tile++)
+    for (uint64_t octet = 0; octet < OCTETS; octet++)
         for (uint32_t pair = 0; pair < PAIRS; pair++) {
-            const uint32_t bits = fopt_i_random(fopt_i_tile_key(key, tile), pair);
-            const uint32_t beside = fopt_i_random(fopt_i_tile_key(key, tile), pair + 1);
-            const uint32_t below = fopt_i_random(fopt_i_tile_key(key, tile + 1), pair);
-            const uint32_t later = fopt_i_random(fopt_i_tile_key(next, tile), pair);
+            const uint32_t bits = fopt_i_random_pair(fopt_i_random(key, octet), pair);
+            const uint32_t beside = fopt_i_random_pair(fopt_i_random(key, octet + 1), pair);
+            const uint32_t far = fopt_i_random_pair(fopt_i_random(key, octet + ((uint64_t)1 << 32)), pair);
+            const uint32_t later = fopt_i_random_pair(fopt_i_random(next, octet), pair);
             buckets[0][bits & 0xffff]++;
             buckets[1][bits >> 16]++;
             buckets[2][bits >> 24 << 8 | (bits >> 8 & 0xff)]++;
             buckets[3][bits >> 24 << 8 | (beside >> 8 & 0xff)]++;
-            buckets[4][bits >> 24 << 8 | below >> 24]++;
+            buckets[4][bits >> 24 << 8 | far >> 24]++;
             buckets[5][bits >> 24 << 8 | later >> 24]++;
         }
     for (size_t i = 0; i < STATISTICS; i++)
         expect_uniform(names[i], buckets[i]);
 }
 
+/* Two elements of an octet lie on a lattice: what the highest four bits of both are, is even to 1.5 %, besides chance. */
+Test(random, is_even_within_an_octet)
+{
+    enum { SIDE = 16 };
+    static uint32_t cells[28][SIDE * SIDE];
+    const uint64_t key = fopt_i_step_key(2, 3, 4);
+    for (uint64_t octet = 0; octet < OCTETS; octet++) {
+        const uint32_t random = fopt_i_random(key, octet);
+        uint32_t top[8];
+        for (uint32_t i = 0; i < 8; i++)
+            top[i] = fopt_i_random_of(random, i) >> 12;
+        for (uint32_t a = 0, n = 0; a < 8; a++)
+            for (uint32_t b = a + 1; b < 8; b++)
+                cells[n++][top[a] * SIDE + top[b]]++;
+    }
+    const double expected = (double)OCTETS / (SIDE * SIDE), bound = 0.015 * expected + DEVIATIONS * sqrt(expected);
+    for (uint32_t n = 0; n < 28; n++)
+        for (uint32_t i = 0; i < SIDE * SIDE; i++)
+            cr_assert(fabs(cells[n][i] - expected) <= bound, "two elements, number %u: cell %u has %u, not %g", n, i,
+                      cells[n][i], expected);
+}
+
 /* ---- avalanche ----------------------------------------------------------------------------------------------- */
 
-/* All that the bits of a pair depend on. */
+/* All that the bits of an octet depend on. */
 typedef struct input {
-    uint64_t seed, tensor, step, tile, pair;
+    uint64_t seed, tensor, step, octet;
 } input;
 
 static uint32_t bits_of(input x)
 {
-    const uint64_t key = fopt_i_step_key(x.seed, x.tensor, (int64_t)x.step);
-    return fopt_i_random(fopt_i_tile_key(key, x.tile), (uint32_t)x.pair);
+    return fopt_i_random(fopt_i_step_key(x.seed, x.tensor, (int64_t)x.step), x.octet);
 }
 
 #define TRIALS 16384
@@ -114,7 +132,7 @@ static void expect_avalanche(const char *name, size_t offset, unsigned bit)
     unsigned flips[32] = {0};
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         /* Small numbers, as they come, and all different. */
-        input x = {trial % 4, trial % 64 / 4, trial / 64, trial * 7 % 1000, trial * 11 % PAIRS};
+        input x = {trial % 4, trial % 64 / 4, trial / 64, trial * 7 % 1000};
         const uint32_t before = bits_of(x);
         *(uint64_t *)((char *)&x + offset) ^= (uint64_t)1 << bit;
         const uint32_t changed = before ^ bits_of(x);
@@ -131,10 +149,9 @@ Test(random, avalanche)
     for (unsigned bit = 0; bit < 64; bit++) {
         expect_avalanche("seed", offsetof(input, seed), bit);
         expect_avalanche("tensor", offsetof(input, tensor), bit);
-        expect_avalanche("tile", offsetof(input, tile), bit);
         if (bit < 53)
             expect_avalanche("step", offsetof(input, step), bit);
-        if (bit < 7)
-            expect_avalanche("pair", offsetof(input, pair), bit);
+        if (bit < 32) /* further away it is mixed less: see above */
+            expect_avalanche("octet", offsetof(input, octet), bit);
     }
 }

@@ -1,5 +1,5 @@
 /*
- * The stochastic rounding of moments in bf16: it is unbiased, independent over elements, tiles, steps, tensors
+ * The stochastic rounding of moments in bf16: it is unbiased, independent over elements, octets, steps, tensors
  * and seeds, and the same for the same of them; and it does what it is for.
  *
  * With alpha 0 the second moment of RMSprop is the square of the gradient: one step rounds any number.
@@ -137,7 +137,7 @@ Test(stochastic, is_independent_over_keys)
 Test(stochastic, is_the_same_for_the_same_keys)
 {
     static const key keys[] = {{1, 1, 1, 0}, {7, 5, 3, 512}};
-    static const uint64_t frozen[] = {0x4284322e3af04a9b, 0xbee8d1d069e60ec9};
+    static const uint64_t frozen[] = {0x644743529f15b68f, 0xbbdf7f509dd6e280};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         signed char tosses[64];
         uint64_t bits = 0;

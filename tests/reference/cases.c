@@ -32,7 +32,7 @@ static const struct row {
 };
 
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
-static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8}; /* the quantized ones last */
+static const fopt_format moment_formats[] = {FOPT_F32, FOPT_BF16, FOPT_Q8, FOPT_Q8_64}; /* quantized: last */
 
 /* Counts the cases of a row: twice as many as there are subsets, with and without decay. */
 static size_t cases_of(const struct row *row)

@@ -42,11 +42,20 @@ static double q8_value(bool has_sign, unsigned code)
     return map[code];
 }
 
+/* The largest magnitude becomes the last value below 1; blocks below 2^-104 count as that large. */
+static double q8_absmax(bool has_sign, double largest)
+{
+    return fmax(largest, 0x1p-104) / q8_value(has_sign, 254);
+}
+
 static const struct {
     fopt_format format;
+    size_t block;
     double (*value)(bool has_sign, unsigned code);
+    double (*absmax)(bool has_sign, double largest);
 } formats[] = {
-    {FOPT_Q8, q8_value},
+    {FOPT_Q8, 256, q8_value, q8_absmax},
+    {FOPT_Q8_64, 64, q8_value, q8_absmax},
 };
 
 /* ---- the same for all ---------------------------------------------------------------------------------------- */
@@ -67,6 +76,21 @@ bool is_quantized(fopt_format format)
 bool moment_has_sign(fopt_state_kind kind)
 {
     return kind == FOPT_FIRST_MOMENT || kind == FOPT_MOMENTUM_BUFFER;
+}
+
+size_t quantized_block(fopt_format format)
+{
+    return formats[find(format)].block;
+}
+
+size_t quantized_blocks(fopt_format format, size_t count)
+{
+    return (count + quantized_block(format) - 1) / quantized_block(format);
+}
+
+double quantized_absmax(fopt_format format, bool has_sign, double largest)
+{
+    return largest == 0 ? 0 : formats[find(format)].absmax(has_sign, largest);
 }
 
 double quantized_value(fopt_format format, bool has_sign, unsigned code)
@@ -90,7 +114,7 @@ double quantized_get(const fopt_array *moments, fopt_state_kind kind, size_t ind
 {
     const unsigned char *codes = moments->data;
     return quantized_value(moments->format, moment_has_sign(kind), codes[index]) *
-           (double)moments->absmax[index / TILE];
+           (double)moments->absmax[index / quantized_block(moments->format)];
 }
 
 /* The values that there are, in order; without a sign, the first is zero, and the only one. */
@@ -116,15 +140,19 @@ static const value_set *values_of(fopt_format format, bool has_sign)
     return set;
 }
 
-double quantized_distance(fopt_format format, bool has_sign, double x, double absmax)
+double quantized_distance(fopt_format format, fopt_state_kind kind, double x, double absmax)
 {
+    const bool has_sign = moment_has_sign(kind);
     const value_set *set = values_of(format, has_sign);
     size_t low = !has_sign && x > 0 ? 1 : 0, high = set->count - 1;
     while (high - low > 1) {
         const size_t middle_one = low + (high - low) / 2;
         *(set->values[middle_one] * absmax <= x ? &low : &high) = middle_one;
     }
-    return fmin(fabs(x - set->values[low] * absmax), fabs(x - set->values[high] * absmax));
+    const double below = fabs(x - set->values[low] * absmax), above = fabs(x - set->values[high] * absmax);
+    if (kind == FOPT_MAX_SECOND_MOMENT || set->values[low] * absmax > x || set->values[high] * absmax < x)
+        return fmin(below, above);
+    return fmax(below, above);
 }
 
 void quantized_prepare(void)

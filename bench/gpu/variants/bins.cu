@@ -2,9 +2,9 @@
 #include "q8.cuh"
 
 template <class F, unsigned warps>
-__device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uint32_t count, const uint32_t *bins)
+__device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uint32_t count)
 {
-    const q8_shared shared = share_tables<warps>(bins);
+    const q8_shared shared = share_tables<warps>();
     const uint32_t lane = threadIdx.x % 32;
     uint32_t tile = blockIdx.x * warps + threadIdx.x / 32;
     if (tile >= count)
@@ -36,26 +36,26 @@ __device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uin
 
 template <class F>
 static __global__ void __launch_bounds__(20 * 32, 1)
-    step_bins_20(const fopt_i_cuda_tables tables, uint32_t count, const uint32_t *bins)
+    step_bins_20(const fopt_i_cuda_tables tables, uint32_t count)
 {
-    step_tiles<F, 20>(tables, count, bins);
+    step_tiles<F, 20>(tables, count);
 }
 
 template <class F>
 static __global__ void __launch_bounds__(16 * 32, 1)
-    step_bins_16(const fopt_i_cuda_tables tables, uint32_t count, const uint32_t *bins)
+    step_bins_16(const fopt_i_cuda_tables tables, uint32_t count)
 {
-    step_tiles<F, 16>(tables, count, bins);
+    step_tiles<F, 16>(tables, count);
 }
 
-template <class F> static cudaError_t launch_20(const fopt_i_cuda_tables &tables, const uint32_t *bins)
+template <class F> static cudaError_t launch_20(const fopt_i_cuda_tables &tables)
 {
-    return launch_blocks(step_bins_20<F>, 20, 1, 1, Q8_SHARED_BYTES, tables, bins);
+    return launch_blocks(step_bins_20<F>, 20, 1, 1, Q8_SHARED_BYTES, tables);
 }
 
-template <class F> static cudaError_t launch_16(const fopt_i_cuda_tables &tables, const uint32_t *bins)
+template <class F> static cudaError_t launch_16(const fopt_i_cuda_tables &tables)
 {
-    return launch_blocks(step_bins_16<F>, 16, 1, 1, Q8_SHARED_BYTES, tables, bins);
+    return launch_blocks(step_bins_16<F>, 16, 1, 1, Q8_SHARED_BYTES, tables);
 }
 
 template <class F> static variant bins_20()

@@ -5,9 +5,9 @@ enum { WARPS = 16 };
 
 template <class F>
 static __global__ void __launch_bounds__(WARPS * 32, 1)
-    step_bins_prefetch(const fopt_i_cuda_tables tables, uint32_t count, const uint32_t *bins)
+    step_bins_prefetch(const fopt_i_cuda_tables tables, uint32_t count)
 {
-    const q8_shared shared = share_tables<WARPS>(bins);
+    const q8_shared shared = share_tables<WARPS>();
     const uint32_t lane = threadIdx.x % 32;
     uint32_t tile = blockIdx.x * WARPS + threadIdx.x / 32;
     if (tile >= count)
@@ -41,9 +41,9 @@ static __global__ void __launch_bounds__(WARPS * 32, 1)
     }
 }
 
-template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables, const uint32_t *bins)
+template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
-    return launch_blocks(step_bins_prefetch<F>, WARPS, 1, 1, Q8_SHARED_BYTES, tables, bins);
+    return launch_blocks(step_bins_prefetch<F>, WARPS, 1, 1, Q8_SHARED_BYTES, tables);
 }
 
 /* No such kernel takes f32: it would spill. */

@@ -110,21 +110,6 @@ __device__ __forceinline__ uint32_t max3_halves(uint32_t a, uint32_t b, uint32_t
 #endif
 }
 
-/* Returns max(a + b, 0) of each half, which is a signed number. */
-__device__ __forceinline__ uint32_t add_not_negative(uint32_t a, uint32_t b)
-{
-#ifdef __CUDACC__
-    return __viaddmax_s16x2_relu(a, b, 0x80008000u);
-#else
-    uint32_t d = 0;
-    for (uint32_t i = 0; i < 2; i++) {
-        const int16_t sum = (int16_t)(uint16_t)((a >> 16 * i) + (b >> 16 * i));
-        d |= (uint32_t)(uint16_t)max(sum, (int16_t)0) << 16 * i;
-    }
-    return d;
-#endif
-}
-
 /* Returns the largest of a warp. */
 __device__ __forceinline__ uint32_t warp_max(uint32_t x)
 {

@@ -7,7 +7,7 @@
     X(adam, quantized, FOPT_I_FIRST | FOPT_I_SECOND, true)
 #include "../../../kernels/cuda/step.cu"
 
-template <class Loop> static cudaError_t launch(const fopt_i_cuda_tables &tables, const uint32_t *)
+template <class Loop> static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
     return launch_tables<Loop>(&tables, 0, tables.tile_count, NULL);
 }

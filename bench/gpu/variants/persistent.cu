@@ -30,7 +30,7 @@ static __global__ void __launch_bounds__(WARPS * 32, BLOCKS)
     }
 }
 
-template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables, const uint32_t *)
+template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
     return launch_blocks(step_persistent<F>, WARPS, 1, BLOCKS, 0, tables);
 }

@@ -21,15 +21,6 @@ template <class F> struct fetched {
     }
 };
 
-/* Returns whether all of a tile's moments are in the middle, or 0. */
-__device__ __forceinline__ bool in_the_middle(const float *m, const float *v)
-{
-    const bool small = most_of(v) <= MIDDLE_V_BITS && most_magnitude(m) <= MIDDLE_LARGEST;
-    const bool large = least_of(v) >= MIDDLE_LEAST_BITS && least_magnitude(m) >= MIDDLE_LEAST;
-    return __all_sync(ALL_LANES, small && large) ||
-           __all_sync(ALL_LANES, small && least_positive(v, least_positive(m, 0xffffffffu)) >= MIDDLE_LEAST_BITS);
-}
-
 /* Rounds two moments with the halves of one random word. */
 __device__ __forceinline__ uint32_t random_pair(float low, float high, uint32_t random)
 {
@@ -49,11 +40,11 @@ __device__ __forceinline__ void put_moments(const tensor_now &t, uint32_t own, u
         raw_of_f32<F>(v).put(second);
     } else {
         raw8<F, FOPT_BF16> raw;
-        const uint64_t key = fopt_i_mix(t.key + own);
+        const uint32_t octet = random_of(t, own);
         uint32_t random[4];
 #pragma unroll
         for (uint32_t i = 0; i < 4; i++)
-            random[i] = fopt_i_random(key, 4 * lane + i);
+            random[i] = fopt_i_random_pair(octet, i);
         raw.a = make_uint4(random_pair(m[0], m[1], random[0]), random_pair(m[2], m[3], random[1]),
                            random_pair(m[4], m[5], random[2]), random_pair(m[6], m[7], random[3]));
         raw.put(first);

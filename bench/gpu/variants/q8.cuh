@@ -18,9 +18,10 @@ typedef formats<FOPT_F32, FOPT_F32, FOPT_Q8> f32_q8;
 struct q8_rows {
     float value[256][2][32];
 };
+/* Eight lanes, which are served together, have a copy of the bins each. */
 struct q8_tables {
     fopt_i_maps maps; /* for tiles that go the general way */
-    uint32_t bins[2][BINS];
+    fopt_i_q8_bin signed_bins[32 << FOPT_I_Q8_SIGNED_BITS][8], unsigned_bins[32 << FOPT_I_Q8_UNSIGNED_BITS][8];
 };
 
 /* The shared memory of a block, in bytes. A GPU's begins at 0, or after a KiB that the system keeps, so that the rows
@@ -47,18 +48,25 @@ struct q8_shared {
     uint32_t rows; /* the address of the lane's own first value */
 };
 
+template <unsigned warps, uint32_t count>
+__device__ __forceinline__ void share_bins(fopt_i_q8_bin (*shared)[8], const fopt_i_q8_bin (&literals)[count])
+{
+    for (uint32_t i = threadIdx.x; i < 8 * count; i += warps * 32)
+        shared[i / 8][i % 8] = literals[i / 8];
+}
+
 /* Fills both. */
-template <unsigned warps> __device__ __forceinline__ q8_shared share_tables(const uint32_t *bins)
+template <unsigned warps> __device__ __forceinline__ q8_shared share_tables()
 {
     q8_tables *const tables = (q8_tables *)dynamic_shared;
     const uint32_t rows = rows_address();
     float *const value = (float *)(dynamic_shared + (rows - shared_address(dynamic_shared)));
     fopt_i_share(tables->maps.q8, fopt_i_q8_literals);
-    for (uint32_t i = threadIdx.x; i < 2 * BINS; i += warps * 32)
-        ((uint32_t *)tables->bins)[i] = bins[i];
+    share_bins<warps>(tables->signed_bins, fopt_i_q8_literals.signed_bins);
+    share_bins<warps>(tables->unsigned_bins, fopt_i_q8_literals.unsigned_bins);
     for (uint32_t i = threadIdx.x; i < sizeof(q8_rows) / sizeof(float); i += warps * 32) {
         const uint32_t code = i / 64;
-        value[i] = i / 32 % 2 ? fopt_i_q8_literals.without_sign.value[code] : fopt_i_q8_literals.with_sign.value[code];
+        value[i] = i / 32 % 2 ? fopt_i_q8_literals.unsigned_value[code] : fopt_i_q8_literals.signed_value[code];
     }
     __syncthreads();
     return {tables, rows + threadIdx.x % 32 * (uint32_t)sizeof(float)};
@@ -82,39 +90,56 @@ template <uint32_t map> __device__ __forceinline__ void decode_codes(uint2 raw, 
     x[6] = value_of<map, 2>(raw.y, rows) * absmax, x[7] = value_of<map, 3>(raw.y, rows) * absmax;
 }
 
-/* Adds its bin to the bits of y, which is 0 or from 2^-30 to a little above 1. */
-template <uint32_t map> __device__ __forceinline__ uint32_t binned(const q8_tables *tables, float y)
+/* Returns fopt_i_q8_place() in bits, doubled: byte 2 of that plus 16 bits is the code. */
+template <uint32_t map>
+__device__ __forceinline__ uint32_t doubled_place(const q8_tables *tables, uint32_t lane, float x, float scale)
 {
-    const uint32_t bits = fopt_i_bits(y);
-    return bits + *(const uint32_t *)((const char *)tables->bins[map] + (bits >> 14 & 4 * (BINS - 1)));
+    const uint32_t mantissa_bits = map == WITH_SIGN ? FOPT_I_Q8_SIGNED_BITS : FOPT_I_Q8_UNSIGNED_BITS;
+    const float y = fopt_i_q8_looked_up(x, scale);
+    const uint32_t i = fopt_i_bits(y) >> (23 - mantissa_bits) & ((32u << mantissa_bits) - 1);
+    const fopt_i_q8_bin bin = map == WITH_SIGN ? tables->signed_bins[i][lane % 8] : tables->unsigned_bins[i][lane % 8];
+    const float a = fmaf(y, bin.slope, bin.offset), b = fmaf(y, bin.other_slope, bin.other_offset);
+    const float least = a < b ? a : b;
+    return 2 * fopt_i_bits(map == WITH_SIGN ? 256.0f + FOPT_I_Q8_ZERO + copysignf(least, x) : least);
 }
 
-/* Returns two codes with a sign, one in each half: 127 more or less by the magnitude. An upper half from a bin is twice
- * that, and maybe 1 more; exclusive or with the sign's bits makes it two's complement less 1. -1 has no code. */
-__device__ __forceinline__ uint32_t signed_pair(uint32_t w0, uint32_t w1, float x0, float x1)
-{
-    const uint32_t h = permute<0x7632>(w0, w1) ^ permute<0xffbb>(fopt_i_bits(x0), fopt_i_bits(x1));
-    return add_not_negative(h, 0x00ff00ffu) >> 1;
-}
-
-__device__ __forceinline__ uint32_t signed_codes(const uint32_t *w, const float *x)
-{
-    return permute<0x6420>(signed_pair(w[0], w[1], x[0], x[1]), signed_pair(w[2], w[3], x[2], x[3]));
-}
-
-__device__ __forceinline__ uint32_t unsigned_codes(const uint32_t *w)
+/* Returns byte 2 of four words. */
+__device__ __forceinline__ uint32_t packed(const uint32_t *w)
 {
     return permute<0x5410>(permute<0x0062>(w[0], w[1]), permute<0x0062>(w[2], w[3]));
 }
 
-template <uint32_t map> __device__ __forceinline__ uint2 encode(const q8_tables *tables, const float *y, const float *x)
+/* Returns 0xff in the bytes that are equal. */
+__device__ __forceinline__ uint32_t equal_bytes(uint32_t a, uint32_t b)
+{
+    const uint32_t x = a ^ b, t = (x & 0x7f7f7f7fu) + 0x7f7f7f7fu; /* highest bits: one below is set */
+    return permute<0xba98>(~(t | x), 0);
+}
+
+__device__ __forceinline__ uint2 second_codes(const q8_tables *tables, uint32_t lane, const float *v, float scale,
+                                              uint32_t random)
 {
     uint32_t w[8];
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
-        w[i] = binned<map>(tables, y[i]);
-    return map == WITH_SIGN ? make_uint2(signed_codes(w, x), signed_codes(w + 4, x + 4))
-                            : make_uint2(unsigned_codes(w), unsigned_codes(w + 4));
+        w[i] = v[i] > 0.0f ? doubled_place<WITHOUT_SIGN>(tables, lane, v[i], scale) + fopt_i_random_of(random, i) : 0;
+    return make_uint2(packed(w), packed(w + 4));
+}
+
+/* The codes of the nearest values, but random ones where these are the old ones. */
+__device__ __forceinline__ uint2 first_codes(const q8_tables *tables, uint32_t lane, const float *m, float scale,
+                                             uint2 old, uint32_t random)
+{
+    uint32_t nearest[8], drawn[8];
+#pragma unroll
+    for (uint32_t i = 0; i < 8; i++) {
+        const uint32_t place = doubled_place<WITH_SIGN>(tables, lane, m[i], scale);
+        nearest[i] = place + 0x8000u;
+        drawn[i] = place + (fopt_i_random_of(random, i) & 0xfffeu);
+    }
+    const uint2 n = make_uint2(packed(nearest), packed(nearest + 4)), d = make_uint2(packed(drawn), packed(drawn + 4));
+    const uint32_t x = equal_bytes(n.x, old.x), y = equal_bytes(n.y, old.y);
+    return make_uint2((d.x & x) | (n.x & ~x), (d.y & y) | (n.y & ~y));
 }
 
 /* ---- a tile --------------------------------------------------------------------------------------------------- */
@@ -137,36 +162,10 @@ template <class F> struct fetched {
     }
 };
 
-/* The least positive number to encode: so that the exponents need five bits. */
-#define LEAST_ENCODED_BITS ((127u - 30u) << 23)
-
-/* The least positive absmax, so that no moment is below MIDDLE_LEAST. */
-#define LEAST_ABSMAX_BITS   ((127u - 69u) << 23)
-#define LARGEST_ABSMAX_BITS ((127u + 60u) << 23)
-
-/* Returns whether the tile's moments are in the middle and can be encoded by bins; zeros always are. y and z: the
- * quotients to encode. */
-__device__ __forceinline__ bool can_be_encoded(uint32_t first_bits, uint32_t second_bits, const float *y,
-                                               const float *z)
+/* Returns what fopt_i_q8_scale() does, of such a magnitude. */
+__device__ __forceinline__ float scale_of(float largest, float at)
 {
-    if (!__all_sync(ALL_LANES, min(least_of(y), least_of(z)) >= LEAST_ENCODED_BITS) &&
-        !__all_sync(ALL_LANES, least_positive(z, least_positive(y, 0xffffffffu)) >= LEAST_ENCODED_BITS))
-        return false;
-    return first_bits <= LARGEST_ABSMAX_BITS && second_bits <= MIDDLE_V_BITS &&
-           min(first_bits - 1, second_bits - 1) >= LEAST_ABSMAX_BITS;
-}
-
-template <class F>
-__device__ __forceinline__ void put_codes(const q8_tables *tables, const tensor_now &t, uint32_t own, uint32_t lane,
-                                          const float *m, const float *v, const float *y, const float *z,
-                                          float first_absmax, float second_absmax)
-{
-    store<F>((uint2 *)(t.first + (uint64_t)own * FOPT_I_TILE), encode<WITH_SIGN>(tables, y, m));
-    store<F>((uint2 *)(t.second + (uint64_t)own * FOPT_I_TILE), encode<WITHOUT_SIGN>(tables, z, v));
-    if (lane == 0) {
-        store<F>(t.first_absmax + own, first_absmax);
-        store<F>(t.second_absmax + own, second_absmax);
-    }
+    return mid_reciprocal(largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST) * at;
 }
 
 /* Steps a tile. Returns false, and has stored nothing, if it must go the general way. */
@@ -174,24 +173,25 @@ template <class F>
 __device__ __forceinline__ bool step_fast(const q8_shared &shared, const tensor_now &t, uint32_t own, uint32_t lane,
                                           const fetched<F> &f)
 {
-    float g[8], m[8], v[8], y[8], z[8];
+    float g[8], m[8], v[8];
     f.grad.decode(g);
     decode_codes<WITH_SIGN>(f.first, shared.rows, f.first_absmax, m);
     decode_codes<WITHOUT_SIGN>(f.second, shared.rows, f.second_absmax, v);
     next_moments(t, g, m, v);
-    const uint32_t first_bits = warp_max(fopt_i_bits(most_magnitude(m))), second_bits = warp_max(most_of(v));
-    const float first_absmax = fopt_i_float(first_bits), second_absmax = fopt_i_float(second_bits);
-    const float first_scale = mid_reciprocal(first_absmax + ALMOST_ZERO);
-    const float second_scale = mid_reciprocal(second_absmax + ALMOST_ZERO);
-#pragma unroll
-    for (uint32_t i = 0; i < 8; i++) {
-        y[i] = fabsf(m[i]) * first_scale;
-        z[i] = v[i] * second_scale;
-    }
-    if (!can_be_encoded(first_bits, second_bits, y, z))
+    if (!in_the_middle(m, v))
         return false;
     __syncwarp(); /* all have read the old absmax */
-    put_codes<F>(shared.tables, t, own, lane, m, v, y, z, first_absmax, second_absmax);
+    const float first = fopt_i_float(warp_max(fopt_i_bits(most_magnitude(m))));
+    const float second = fopt_i_float(warp_max(most_of(v)));
+    const uint32_t random = random_of(t, own);
+    store<F>((uint2 *)(t.first + (uint64_t)own * FOPT_I_TILE),
+             first_codes(shared.tables, lane, m, scale_of(first, FOPT_I_Q8_SIGNED_LARGEST), f.first, random));
+    store<F>((uint2 *)(t.second + (uint64_t)own * FOPT_I_TILE),
+             second_codes(shared.tables, lane, v, scale_of(second, FOPT_I_Q8_UNSIGNED_LARGEST), random));
+    if (lane == 0) {
+        store<F>(t.first_absmax + own, fopt_i_q8_absmax(first, FOPT_FIRST_MOMENT));
+        store<F>(t.second_absmax + own, fopt_i_q8_absmax(second, FOPT_SECOND_MOMENT));
+    }
     step_params<F>(t, f.param, m, v, t.param + (uint64_t)own * tile_bytes<F::param>());
     return true;
 }

@@ -36,7 +36,7 @@ struct tensor_now {
     const char *grad;                    /* where the lane's elements of the first tile are */
     char *param, *first, *second;        /* likewise */
     float *first_absmax, *second_absmax; /* quantized moments */
-    uint64_t key;                        /* bf16: of the tensor's step, plus the shard's place */
+    uint64_t key, octet;                 /* of the tensor's step; the lane's in the first tile */
     uint32_t begin, fast_tiles;          /* of the launch's tiles; how many whole ones may be taken fast */
     float w1, w2, root_scale, eps, step_size, decay;
     bool decoupled;
@@ -69,8 +69,10 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
         t.first_absmax = r->absmax[FOPT_FIRST_MOMENT];
         t.second_absmax = r->absmax[FOPT_SECOND_MOMENT];
     }
-    if (F::state == FOPT_BF16)
-        t.key = tables.step_keys[index] + r->tile_offset;
+    if (F::state != FOPT_F32) {
+        t.key = tables.step_keys[index];
+        t.octet = r->tile_offset * FOPT_I_WARP + lane;
+    }
     t.begin = (uint32_t)r->first_tile;
     t.fast_tiles = may_be_fast<F>(r, &tables.groups[r->group], c) ? (uint32_t)(r->count / FOPT_I_TILE) : 0;
     t.w1 = c.first.weight, t.w2 = c.second.weight;
@@ -93,6 +95,12 @@ __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, u
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = record->count - (uint64_t)own * FOPT_I_TILE;
     step_part<Loop>(a, coef, maps, lane, rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE);
+}
+
+/* Returns the random bits of the lane's octet of a tile. */
+__device__ __forceinline__ uint32_t random_of(const tensor_now &t, uint32_t own)
+{
+    return fopt_i_random(t.key, t.octet + (uint64_t)own * FOPT_I_WARP);
 }
 
 /* ---- arrays --------------------------------------------------------------------------------------------------- */
@@ -250,6 +258,15 @@ __device__ __forceinline__ float least_magnitude(const float *x)
 {
     return fminf(fminf(fminf(fabsf(x[0]), fabsf(x[1])), fminf(fabsf(x[2]), fabsf(x[3]))),
                  fminf(fminf(fabsf(x[4]), fabsf(x[5])), fminf(fabsf(x[6]), fabsf(x[7]))));
+}
+
+/* Returns whether all of a tile's moments are in the middle, or 0. */
+__device__ __forceinline__ bool in_the_middle(const float *m, const float *v)
+{
+    const bool small = most_of(v) <= MIDDLE_V_BITS && most_magnitude(m) <= MIDDLE_LARGEST;
+    const bool large = least_of(v) >= MIDDLE_LEAST_BITS && least_magnitude(m) >= MIDDLE_LEAST;
+    return __all_sync(ALL_LANES, small && large) ||
+           __all_sync(ALL_LANES, small && least_positive(v, least_positive(m, 0xffffffffu)) >= MIDDLE_LEAST_BITS);
 }
 
 #endif

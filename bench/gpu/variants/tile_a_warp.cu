@@ -16,7 +16,7 @@ static __global__ void __launch_bounds__(WARPS * 32, 3)
         step_plain(tables, t.index, tile - t.begin, lane);
 }
 
-template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables, const uint32_t *)
+template <class F> static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
     return launch_blocks(step_tile_a_warp<F>, WARPS, 1, 0, 0, tables);
 }

@@ -28,7 +28,7 @@ static __global__ void __launch_bounds__(WARPS * 32, 2)
     }
 }
 
-static cudaError_t launch(const fopt_i_cuda_tables &tables, const uint32_t *)
+static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
     return launch_blocks(step_two_tiles, WARPS, 2, 0, 0, tables);
 }

@@ -3,15 +3,14 @@
 #define FUSEDOPT_GPU_VARIANT_H
 
 #include "../../../kernels/cuda/launch.h"
-#include "bins.h"
 #include <cuda_runtime.h>
 
-typedef cudaError_t launch_function(const fopt_i_cuda_tables &tables, const uint32_t *bins);
+typedef cudaError_t launch_function(const fopt_i_cuda_tables &tables);
 
 struct variant {
     const char *name;
     fopt_format param, grad, state; /* state: of both moments */
-    launch_function *launch;        /* on the default stream, of all tiles; `bins` is in device memory */
+    launch_function *launch;        /* on the default stream, of all tiles */
     const void *kernel;
     unsigned warps;      /* a block */
     size_t shared_bytes; /* dynamic, a block */
