@@ -32,7 +32,8 @@ static int move_array(const fopt_array *array, size_t tensor, FILE *file, int sa
                 tensor, there[0], there[1], there[2], here[0], here[1], here[2]);
         return 0;
     }
-    size_t scales = array->absmax ? (array->count + 255) / 256 * sizeof(float) : 0;
+    size_t block = array->format == FOPT_Q8_64 ? 64 : 256;
+    size_t scales = array->absmax ? (array->count + block - 1) / block * sizeof(float) : 0;
     return move_bytes(array->data, array->bytes, file, saving) && move_bytes(array->absmax, scales, file, saving);
 }
 

@@ -28,7 +28,7 @@
  *  overflow); and however large it is, the step of a rule that divides by the root of an average of squares stays
  *  within the bound that exact arithmetic has, but for the rounding of stored moments and for FOPT_CENTERED. A NaN or
  *  infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch, unless a moment is
- *  FOPT_Q8; other elements are untouched.
+ *  quantized; other elements are untouched.
  *
  * Streams (CUDA)
  *  - A call that is given a stream, except fopt_get_step(), only enqueues on it, takes its values at the call, and may
@@ -46,8 +46,8 @@
  *  - more than one of FOPT_NESTEROV, FOPT_EMA_MOMENTUM and FOPT_CLASSIC_MOMENTUM, or one of them with dampening;
  *  - one of them, or dampening, without momentum;
  *  - FOPT_ADAMW without FOPT_DECOUPLED_DECAY, which is FOPT_ADAM;
- *  - parameters or gradients as FOPT_Q8, or FOPT_CENTERED with any moment as FOPT_Q8: a difference of two quantized
- *    squares gives steps of 1000 * lr;
+ *  - parameters or gradients as FOPT_Q8 or FOPT_Q8_64, or FOPT_CENTERED with any such moment: a difference of two
+ *    quantized squares gives steps of 1000 * lr;
  *  - beta1, beta2 and eps all 0, or alpha and eps: a group that fopt_group_init() has not seen;
  *  - adding or removing state arrays after creation (fopt_set_group).
  * Limits, refused with FOPT_ERR_ARGUMENT: 2^31 - 1 tensors and as many groups; 2^57 - 1 elements in a tensor; state of
@@ -177,8 +177,8 @@ typedef struct CUstream_st *fopt_stream;
  * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
  *
  * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
- * Where g is squared, a finite g counts as no more than 1.8e19 in magnitude, the largest float whose square is finite;
- * in FOPT_EMA_MOMENTUM's average, as no more than 2^126. A moment whose magnitude is below FLT_MIN is stored as zero.
+ * Where g is squared, a finite g counts as no more than 2^63 (9e18) in magnitude, so that its square is finite; in
+ * FOPT_EMA_MOMENTUM's average, as no more than 2^126. A moment whose magnitude is below FLT_MIN is stored as zero.
  */
 typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADAMW = 3 } fopt_rule;
 
@@ -202,30 +202,29 @@ typedef enum fopt_format {
                       nearest; but it keeps the largest of v's errors (6 % after 20,000 steps at beta2 0.999): it asks
                       for v in f32 */
     FOPT_F16 = 2,  /* parameters and gradients only */
-    FOPT_Q8 = 3,   /* moments only: 8-bit blockwise quantization, see below */
-    FOPT_Q8_64 = 4 /* the same in blocks of 64 elements */
+    FOPT_Q8 = 3,   /* moments only: 8 bits each, quantized by blocks of 256 elements; see below */
+    FOPT_Q8_64 = 4 /* the same by blocks of 64, where elements beside each other are of different sizes (embeddings) */
 } fopt_format;
 
 /*
- * FOPT_Q8 (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022) stores a tile's moments as one float,
- * the largest magnitude among them (absmax), and a byte for each: a code, the place in a map of 256 values. An element
- * is the map's value times absmax. Moments that have a sign (first moment, momentum buffer) and those that have none
- * (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and absmax for a block size of 256 this is;
- * states can be copied from and to it as they are. (Its maps are computed in float and differ from ours, which are
- * exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
+ * FOPT_Q8 and FOPT_Q8_64 (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022) store moments by blocks
+ * of 256 or 64 elements, counted from the tensor's start: a float, absmax, and a byte for each element: a code, the place
+ * in a map of 256 values. An element is the map's value times absmax. Moments that have a sign (first moment, momentum
+ * buffer) and those that have none (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and absmax
+ * this is; states can be copied from and to it as they are. (Its maps are computed in float and differ from ours, which
+ * are exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
  *  - The parameter is updated from the new moments before they are quantized.
- *  - Each is stored as the map's value nearest to it times 1 / absmax, a tie as the even code; but a positive moment of
- *    those without sign never as zero, since beside a first moment that is not zero it would divide by eps.
- *  - In a group with such a moment, an element stays as it was if its gradient or new moment is NaN or infinite, so
- *    that it does not spoil its tile: its parameter, and its moments up to being quantized again.
- *  - A map's value times a small absmax may be subnormal.
- *  - What is below 2e-7 (with sign: 3e-7) of its tile's absmax is rounded to zero or to the smallest value, which is
- *    3e-7 (6e-7). So one element that is far larger than its neighbours holds up their second moments, in AMSGrad's x
- *    for good, and makes their steps small.
- *  - Averages freeze where one step changes them by less than half the distance of two values: after a
- *    gradient a thousand times as large as the others of its tile, steps of 14 to 20 * lr were seen for thousands
- *    of steps with beta2 0.999, and a first moment whose gradient stays zero keeps some 0.2 % of its tile's absmax.
- *    Tensors with such gradients (embeddings) are better off with FOPT_F32 or FOPT_BF16.
+ *  - A block's largest magnitude becomes the last value below 1, on either side: absmax is 1.0070 (1.0035 without sign)
+ *    times that, and it comes back to an ULP. Largest magnitudes below 2^-104 count as that; zeros have an absmax of 0.
+ *  - A second moment becomes one of the two values around it by random bits (see fopt_config.seed), so that it is itself
+ *    in the mean: one step changes it by less than half the distance of two values. A positive one never becomes zero,
+ *    since beside a first moment that is not zero it would divide by eps: what is below 3e-7 of its block's absmax is held
+ *    up to that, and its steps are smaller until the block's absmax has decayed.
+ *  - A first moment or momentum buffer becomes the nearest value; but where that has the code which the element had, one
+ *    of the two around it, by random bits, so that what should decay does not stay. AMSGrad's x becomes the nearest.
+ *  - In a group with such a moment, an element stays as it was if its gradient is NaN or infinite, or a new moment, or
+ *    that is above 2^126, so that it does not spoil its block: its parameter, and its moments up to being quantized again.
+ *  - A map's value times a small absmax that did not come from a step may be subnormal.
  */
 
 /* The state arrays that a rule may keep, and PyTorch's names for them. */
@@ -264,8 +263,8 @@ typedef struct fopt_group {
     double momentum;                            /* FOPT_SGD, FOPT_RMSPROP */
     double dampening;                           /* FOPT_SGD with momentum, PyTorch's spelling */
     double alpha;                               /* FOPT_RMSPROP */
-    fopt_format state_format[FOPT_STATE_KINDS]; /* by fopt_state_kind: FOPT_F32, FOPT_BF16 or FOPT_Q8, any mix; unused
-                                                   kinds are ignored */
+    fopt_format state_format[FOPT_STATE_KINDS]; /* by fopt_state_kind: FOPT_F32, FOPT_BF16, FOPT_Q8 or FOPT_Q8_64, any
+                                                   mix; unused kinds are ignored */
 } fopt_group;
 
 /* Sets PyTorch's defaults of a rule: lr 1e-3 (FOPT_RMSPROP 1e-2), betas 0.9 and 0.999, eps 1e-8, alpha 0.99,
@@ -342,8 +341,8 @@ typedef struct fopt_optimizer fopt_optimizer;
 /* Bytes that fopt_create() would ask of the allocators. */
 typedef struct fopt_sizes {
     size_t size;
-    size_t state_bytes;   /* the moments: exactly count * bytes per element, and in FOPT_Q8 4 a tile, summed over
-                             tensors and moments */
+    size_t state_bytes;   /* the moments: exactly count * bytes per element, and 4 a block of quantized ones, summed
+                             over tensors and moments */
     size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and some pages in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
@@ -410,7 +409,8 @@ typedef struct fopt_array {
     size_t count;       /* elements */
     size_t bytes;       /* of data */
     fopt_format format; /* of the elements */
-    float *absmax;      /* FOPT_Q8: one for each tile, (count + 255) / 256 in all; otherwise NULL */
+    float *absmax;      /* one for each block of 256 (FOPT_Q8) or 64 (FOPT_Q8_64), the last of which may be a part;
+                           otherwise NULL */
 } fopt_array;
 
 /* Gives a view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and
@@ -434,7 +434,7 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
  *
  * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements,
  * by fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count ==
- * tensor->count and, in FOPT_Q8, absmax; the others, those reserved too, must have data NULL. No two arrays may
+ * tensor->count and, if quantized, absmax; the others, those reserved too, must have data NULL. No two arrays may
  * overlap. `states` may be NULL if the rule keeps none. `step` is the number of this update, from 1 (to 2^53); before
  * the first the arrays must be zero. The allocators of `config` are not called.
  *

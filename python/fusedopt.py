@@ -19,7 +19,7 @@ Options, in PyTorch's spelling; what a rule has not is refused (see RULES):
     lr, betas, eps, weight_decay, momentum, dampening, alpha        numbers
     maximize, decoupled_decay, nesterov, ema_momentum, classic_momentum, centered, eps_inside_sqrt, amsgrad,
     no_bias_correction                                              true or false
-    state_format                                        "f32", "bf16" or "q8", or {"exp_avg": "bf16", ...}
+    state_format                                        "f32", "bf16", "q8" or "q8_64", or {"exp_avg": "bf16", ...}
 
 Their defaults are PyTorch's. include/fusedopt.h says what each means.
 
@@ -43,6 +43,7 @@ _FORMATS = {  # value of fopt_format, bytes of an element, its type in NumPy's s
     "bf16": (1, 2, "<u2", "bfloat16"),
     "f16": (2, 2, "<f2", "float16"),
     "q8": (3, 1, "|u1", "uint8"),
+    "q8_64": (4, 1, "|u1", "uint8"),
 }
 _KINDS = 8  # FOPT_STATE_KINDS
 
@@ -194,7 +195,7 @@ def version():
 
 
 class Array:
-    """`count` elements of a format ("f32", "bf16", "f16", "q8") at an address of a device ("cpu", "cuda:0").
+    """`count` elements of a format ("f32", "bf16", "f16", "q8", "q8_64") at an address of a device ("cpu", "cuda:0").
 
     NumPy and CuPy take one as it is (numpy.asarray(array)), bf16 as its 16-bit words and q8 as its codes. `owner` keeps
     the memory alive.
@@ -417,7 +418,7 @@ class Optimizer:
     def state(self, tensor):
         """The moments of a parameter, by name, as they lie in memory: they change with the next step.
 
-        A moment in q8 is two, of which "..._absmax" has one float for each 256 elements.
+        A moment in q8 or q8_64 is two, of which "..._absmax" has one float for each 256 or 64 elements.
         """
         rule = _RULES[self._rules[self._groups[tensor]]]
         views = {}
@@ -429,8 +430,8 @@ class Optimizer:
                 form = next(name for name, row in _FORMATS.items() if row[0] == view.format)
                 views[name] = Array(view.data, view.count, form, self.device, self)
                 if view.absmax:
-                    tiles = (view.count + 255) // 256
-                    views[name + "_absmax"] = Array(view.absmax, tiles, "f32", self.device, self)
+                    block = 64 if form == "q8_64" else 256
+                    views[name + "_absmax"] = Array(view.absmax, -(-view.count // block), "f32", self.device, self)
         return views
 
     def get_step(self, tensor, stream=0):
@@ -598,7 +599,7 @@ def _make_torch_optimizer():
             return super().state_dict()
 
         def load_state_dict(self, state_dict):
-            """Takes what state_dict() gave, or that of torch.optim's optimizer of the rule, unless into q8."""
+            """Takes what state_dict() gave, or that of torch.optim's optimizer of the rule, unless into q8 or q8_64."""
             super().load_state_dict(state_dict)
             # PyTorch has cast the moments to their parameters' type.
             saved = [number for group in state_dict["param_groups"] for number in group["params"]]

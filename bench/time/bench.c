@@ -28,7 +28,7 @@ static const char usage[] =
     "Options; the first four may be given several times:\n"
     "\n"
     "  --rule NAME         sgd, momentum, rmsprop, adam or adamw\n"
-    "  --formats P/G/S     of parameters, gradients (f32, bf16, f16) and state (f32, bf16, q8)\n"
+    "  --formats P/G/S     of parameters, gradients (f32, bf16, f16) and state (f32, bf16, q8, q8_64)\n"
     "  --shapes NAME       flat (one tensor), small (ten thousand of 64 to 4096 elements), gpt2 (124M parameters),\n"
     "                      resnet50, llama (7B, as one of --scale tensor-parallel ranks holds it)\n"
     "  --params LIST       sizes of the flat tensor, 2^10 to 2^40: numbers, powers such as 2^20 and ranges LOW..HIGH,\n"
