@@ -63,6 +63,14 @@ have_tools() {
 build_packages=(build-essential cmake libjansson-dev libopenblas-dev gnuplot-nox)
 test_packages=(pkg-config libcriterion-dev doxygen groff-base python3 python3-numpy)
 
+# why_not_written FOLDER: says why, if it cannot be written to, or is full.
+why_not_written() {
+    local file
+    file=$(mktemp -p "$1" 2>&1) || { echo "$file"; return; }
+    { head -c 1M /dev/zero >"$file"; } 2>&1 || true
+    rm "$file"
+}
+
 # build PRESET [TARGET]: configures and builds, on all cores.
 build() {
     # CMake's own choice is make.

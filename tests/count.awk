@@ -1,9 +1,10 @@
 # What `ctest --verbose` says, read as it comes: a line for each program as it ends, what failed, and a last line that
-# counts tests. A program that dies, or ends before its plan does, counts as one that failed. Exits with 1 if any did.
+# counts tests. A program that dies, or ends before its plan does or without one, counts as one that failed. Exits with
+# 1 if any did.
 
 function report(number, name, result, seconds,    seen, dead) {
     seen = passed[number] + failed[number] + skipped[number]
-    dead = seen < plan[number] + 0 || (result != "Passed" && failed[number] == 0) || seen == 0
+    dead = seen == 0 || plan[number] == "" || seen < plan[number] || (result != "Passed" && failed[number] == 0)
     printf "%s %s: %d passed, %d failed, %d skipped, %s s\n", progress, name, passed[number], failed[number], \
         skipped[number], seconds
     if (dead) {

@@ -6,7 +6,6 @@ import os
 import platform
 import signal
 import statistics
-import subprocess
 import sys
 
 try:
@@ -149,12 +148,6 @@ def print_rows(rows):
               flush=True)
 
 
-def commit():
-    folder = os.path.dirname(os.path.abspath(__file__))
-    done = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 def describe_machine(device):
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     if device == "cpu" and os.path.exists("/proc/cpuinfo"):
@@ -171,7 +164,7 @@ def describe_machine(device):
             "bitsandbytes": engines.bitsandbytes.__version__ if engines.bitsandbytes else "none",
             "cuda": torch.version.cuda if device == "cuda" else "none",
         },
-        "commit": commit(),
+        "commit": record.commit(),
     }
 
 

@@ -2,7 +2,18 @@
 
 import json
 import os
+import subprocess
 import time
+
+
+def commit():
+    """Returns the commit of these sources, as the program's records have it; "unknown" without CMake."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../program/commit.cmake")
+    try:
+        command = ["cmake", "-D", "GIT=git", "-P", script]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def check(path):

@@ -1,6 +1,6 @@
-# Writes the commit of these sources into a C file: cmake -D FILE=... [-D GIT=git] -P commit.cmake. A "-dirty" behind it
-# says that files differ from it. It is "unknown" wherever these sources are not for certain the ones that git speaks
-# of: without git or a repository, in a folder of another one, or where git refuses to look.
+# Finds the commit of these sources: cmake [-D FILE=...] [-D GIT=git] -P commit.cmake writes it into a C file, or prints
+# it. A "-dirty" behind it says that files differ from it. It is "unknown" wherever these sources are not for certain
+# the ones that git speaks of: without git or a repository, in a folder of another one, or where git refuses to look.
 get_filename_component(top "${CMAKE_CURRENT_LIST_DIR}/../.." REALPATH)
 
 # Asks git. Sets `answer`, to "failed" if git did.
@@ -28,6 +28,10 @@ if(GIT)
   endif()
 endif()
 
+if(NOT FILE)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${commit}")
+  return()
+endif()
 set(text "extern const char build_commit[]; /* commit.h */\nconst char build_commit[] = \"${commit}\";\n")
 if(EXISTS "${FILE}")
   file(READ "${FILE}" before)

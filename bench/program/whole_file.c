@@ -26,6 +26,9 @@ static bool find_target(const char *path, target *found)
         errno = EISDIR;
         return false;
     }
+    /* A name that cannot be, or a link to nothing, in whose place the file would be put. */
+    if (!found->exists && (errno != ENOENT || lstat(path, &status) == 0))
+        return false;
     if (found->exists) {
         found->mode = status.st_mode & 07777;
         found->in_place = !S_ISREG(status.st_mode);

@@ -272,6 +272,16 @@ def load(path):
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def replace(path, text):
+    """Writes a file whole or not at all."""
+    new = path.with_name(path.name + ".tmp")
+    try:
+        new.write_text(text)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def main():
     names = sorted(path.stem for path in HERE.glob("*.json") if path.stem.split(".")[-1] not in ("peers", "gpu"))
     machines = [(name, *(load(HERE / f"{name}{kind}.json") for kind in ("", ".peers", ".gpu"))) for name in names]
@@ -288,7 +298,8 @@ def main():
             print(f"{path.name} is not what render.py makes of the measurements", file=sys.stderr)
         sys.exit(bool(stale))
     for path in stale:
-        path.write_text(wanted[path])
+        replace(path, wanted[path])
 
 
-main()
+if __name__ == "__main__":
+    main()

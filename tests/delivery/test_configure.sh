@@ -7,11 +7,12 @@ project=$1 cmake=$2 generator=$3 compiler=$4
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
 unset GIT_DIR GIT_WORK_TREE
+python=$(command -v python3)
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org
 export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org
 
 # configures FOLDER COMMIT TEXT [OPTION]...: that a build of the program alone is configured, and takes this for its
-# commit.
+# commit; so does the comparison with peers, unless options hide git.
 configures() {
     local tree=$1 expected=$2 text=$3 found status
     shift 3
@@ -21,6 +22,12 @@ configures() {
     status=$?
     found=$(sed -n 's/^const char build_commit\[\] = "\(.*\)";$/\1/p' built/bench/commit.c 2>>log)
     echo "commit '$found', must be '$expected'" >>log
+    if [ $# -eq 0 ] && [ -n "$python" ]; then
+        PATH=$(dirname "$cmake"):$PATH PYTHONPATH=$tree/bench/peers "$python" -Bc 'import record; print(record.commit())' \
+            >recorded 2>>log
+        echo "peers' is '$(cat recorded)'" >>log
+        [ "$(cat recorded)" = "$expected" ] || status=1
+    fi
     [ $status -eq 0 ] && [ "$found" = "$expected" ] && ! grep -qE 'CMake (Warning|Error)|^fatal' log
     report $? "$text"
 }

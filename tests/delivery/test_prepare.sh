@@ -85,4 +85,22 @@ program ninja
 prepares gnuplot-nox
 report $? "clang and ninja are enough too"
 
+# why_not FOLDER
+why_not() {
+    # shellcheck source=../../.ci/prepare.sh
+    (. "$project/.ci/prepare.sh" && why_not_written "$1") >"$dir/log" 2>&1
+}
+mkdir "$dir/folder"
+why_not "$dir/folder" && [ ! -s "$dir/log" ] && [ -z "$(ls -A "$dir/folder")" ]
+report $? "a folder that can be written to: nothing is said"
+why_not "$dir/absent" && grep -q 'No such file' "$dir/log"
+report $? "one that is not there: it says so"
+if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=16k none "$dir/folder" 2>/dev/null; then
+    why_not "$dir/folder" && grep -q 'No space left' "$dir/log" && [ -z "$(ls -A "$dir/folder")" ]
+    report $? "one that is full: it says so"
+    umount "$dir/folder"
+else
+    skip "one that is full: it says so" "no file system can be mounted"
+fi
+
 finish

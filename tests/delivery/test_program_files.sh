@@ -114,6 +114,13 @@ fi
 TMPDIR=$dir/absent run train --rule sgd --epochs 1 --plot absent/new.svg
 [ "$status" -eq 1 ] && grep -q 'cannot write absent/new.svg' err && [ ! -s out ]
 report $? "a plot in a folder that is not there is refused before training"
+ln -s nowhere/new.svg nowhere.svg
+run train --rule sgd --epochs 1 --plot nowhere.svg
+[ "$status" -eq 1 ] && grep -q 'cannot write nowhere.svg: No such file' err && [ ! -s out ] && [ -L nowhere.svg ]
+report $? "a plot behind a symbolic link to nothing is refused before training, and the link is left"
+run train --rule sgd --epochs 1 --plot "$(printf 'n%.0s' {1..300}).svg"
+[ "$status" -eq 1 ] && grep -q 'File name too long' err && [ ! -s out ]
+report $? "a plot whose name is too long is refused before training"
 run train --rule nothing --plot plots/new.svg
 as_it_was
 report $? "a command line that is wrong makes no plot"
