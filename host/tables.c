@@ -18,10 +18,10 @@ static const fopt_i_rule rules[] = {
 };
 
 static const fopt_i_format formats[] = {
-#define ANY(format, format_name)       [format] = {#format_name, .stores_params = true, .stores_moments = true},
-#define PARAMS(format, format_name)    [format] = {#format_name, .stores_params = true, .stores_moments = false},
+#define ANY(format, format_name)    [format] = {#format_name, .stores_params = true, .stores_moments = true},
+#define PARAMS(format, format_name) [format] = {#format_name, .stores_params = true, .stores_moments = false},
 #define QUANTIZED(format, format_name)                                                                                 \
-    [format] = {#format_name, .stores_params = false, .stores_moments = true},                                        \
+    [format] = {#format_name, .stores_params = false, .stores_moments = true},                                         \
     [format##_64] = {#format_name "_64", .stores_params = false, .stores_moments = true},
     FOPT_I_FORMAT_LIST(ANY, PARAMS, QUANTIZED)
 #undef ANY

@@ -28,7 +28,8 @@ static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_
     if (!array->absmax)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: absmax is NULL, but %s is %s", fopt_i_label_of(subject).text, name,
                            fopt_format_name(array->format));
-    return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_absmax_count(array->format, array->count), FOPT_F32, subject);
+    return fopt_i_check_pointer(array->absmax, "absmax", (size_t)fopt_i_absmax_count(array->format, array->count),
+                                FOPT_F32, subject);
 }
 
 /* Reads one moment, checked against the group. `from` is NULL if the caller gave no states at all. */

@@ -90,8 +90,9 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
     const double got = value_of(after, array, begin, element);
     double ulps;
     if (is_quantized(format))
-        ulps = code_ulps(format, (fopt_state_kind)(array - JUDGE_STATES), numbers_get(format, after->data[array], element),
-                         want, magnitude, (double)after->absmax[array][(element - begin) / quantized_block(format)]);
+        ulps =
+            code_ulps(format, (fopt_state_kind)(array - JUDGE_STATES), numbers_get(format, after->data[array], element),
+                      want, magnitude, (double)after->absmax[array][(element - begin) / quantized_block(format)]);
     else
         ulps = oracle_error(format, is_average(array), got, want, magnitude);
     /* "A moment whose magnitude is below FLT_MIN is stored as zero." */

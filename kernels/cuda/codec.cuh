@@ -229,8 +229,7 @@ __device__ __forceinline__ void fopt_i_store_one_moment(void *array, unsigned fo
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
     case format:                                                                                                       \
-        ((fopt_i_##name *)array)[element] =                                                                            \
-            fopt_i_##name##_encode_moment(x, kind, fopt_i_random_of(random, element));                                 \
+        ((fopt_i_##name *)array)[element] = fopt_i_##name##_encode_moment(x, kind, fopt_i_random_of(random, element)); \
         break;
         FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE

@@ -227,8 +227,8 @@ __device__ __forceinline__ fopt_i_element step_one(const arrays &a, const fopt_i
         if (!(Loop::kinds & 1u << k))
             continue;
         if (is_quantized<Loop>(a, k))
-            moment(e, k) =
-                fopt_i_load_one_scaled(maps, a.state[k], a.state_format[k], at, absmax_of(a, k, at), (fopt_state_kind)k);
+            moment(e, k) = fopt_i_load_one_scaled(maps, a.state[k], a.state_format[k], at, absmax_of(a, k, at),
+                                                  (fopt_state_kind)k);
         else
             moment(e, k) = fopt_i_load_one(a.state[k], a.state_format[k], at);
     }

@@ -13,11 +13,11 @@
 #include <stdalign.h>
 
 /* The last value below 1 of each map, inverted: what the largest magnitude of a block is multiplied by to be its scale. */
-#define FOPT_I_Q8_SIGNED_INVERSE 0x1.01d01p0F
+#define FOPT_I_Q8_SIGNED_INVERSE   0x1.01d01p0F
 #define FOPT_I_Q8_UNSIGNED_INVERSE 0x1.00e736p0F
 
 /* Where the largest magnitude of a block is looked up. */
-#define FOPT_I_Q8_SIGNED_LARGEST 0x1.2da512p0F
+#define FOPT_I_Q8_SIGNED_LARGEST   0x1.2da512p0F
 #define FOPT_I_Q8_UNSIGNED_LARGEST 0x1.18b5dap0F
 
 /* What is added to all that is looked up, so that nothing is subnormal or below the first bin. */
@@ -27,7 +27,7 @@
 #define FOPT_I_Q8_UNSIGNED_FIRST 0x1.cp-22F
 
 /* Mantissa bits by which bins are chosen, besides five of the exponent. */
-#define FOPT_I_Q8_SIGNED_BITS 1
+#define FOPT_I_Q8_SIGNED_BITS   1
 #define FOPT_I_Q8_UNSIGNED_BITS 2
 
 /* The upper half of a float times this, over 2^16, modulo 8 chooses a cell. */

@@ -386,8 +386,7 @@ static void compare_moments(size_t tensor, const char *name, fopt_array got, fop
 {
     compare_array(tensor, name, want.format, got.data, want.data, want.count);
     if (got.absmax && want.absmax)
-        compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax,
-                      quantized_blocks(want.format, want.count));
+        compare_array(tensor, "absmax", FOPT_F32, got.absmax, want.absmax, quantized_blocks(want.format, want.count));
 }
 
 /* Compares the gaps: with the arrays made equal, what still differs is between them. */

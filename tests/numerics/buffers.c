@@ -133,7 +133,8 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
 
 size_t moment_bytes(fopt_format format, size_t count)
 {
-    return is_quantized(format) ? count + 3 + quantized_blocks(format, count) * sizeof(float) : count * numbers_bytes(format);
+    return is_quantized(format) ? count + 3 + quantized_blocks(format, count) * sizeof(float)
+                                : count * numbers_bytes(format);
 }
 
 fopt_array moment_array(fopt_format format, void *data, size_t count)

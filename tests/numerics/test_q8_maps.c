@@ -11,7 +11,7 @@
 #include <math.h>
 
 #if defined(__OPTIMIZE__) && defined(NDEBUG)
-#define STRIDE  23 /* 5 * 10^7 floats in each map */
+#define STRIDE  23   /* 5 * 10^7 floats in each map */
 #define NUMBERS 3052 /* 10^8 draws */
 #else
 #define STRIDE  1997 /* checked builds are slow */
@@ -179,7 +179,8 @@ Test(q8_maps, the_largest_is_exact)
     for (int n = 0; n < 500 * NUMBERS; n++) {
         const fopt_state_kind kind = (fopt_state_kind)(n % 4);
         const int exponent = (int)(splitmix_next(&random) % 230) - 104;
-        const float largest = ldexpf(1 + (float)(splitmix_next(&random) >> 41) * 0x1p-23f, exponent > 124 ? 124 : exponent);
+        const float largest =
+            ldexpf(1 + (float)(splitmix_next(&random) >> 41) * 0x1p-23f, exponent > 124 ? 124 : exponent);
         const float x = moment_has_sign(kind) && n % 8 > 3 ? -largest : largest;
         const fopt_i_q8 code = fopt_i_q8_encode_scaled(maps, fopt_i_q8_scale(largest, kind), x, (fopt_i_q8)(n / 8),
                                                        kind, (uint32_t)splitmix_next(&random) & 0xffffu);

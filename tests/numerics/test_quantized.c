@@ -284,8 +284,8 @@ static void expect_kept(const subject *s, tensor *before, tensor *after, size_t 
     const double x = quantized_get(&old, kind, i), absmax = (double)m.absmax[i / quantized_block(s->format)];
     cr_assert(isfinite(absmax), "%s: the absmax of %s is %a", what_runs(), name, absmax);
     cr_assert_leq(fabs(quantized_get(&m, kind, i) - x),
-                  quantized_distance(s->format, kind, x, absmax) + absmax * (double)FLT_EPSILON,
-                  "%s element=%zu: %s", what_runs(), i, name);
+                  quantized_distance(s->format, kind, x, absmax) + absmax * (double)FLT_EPSILON, "%s element=%zu: %s",
+                  what_runs(), i, name);
 }
 
 /* Elements whose gradient is not finite stay as they were: parameter and moments. All others are as if those had

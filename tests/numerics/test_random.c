@@ -68,7 +68,7 @@ static void expect_uniform(const char *what, const uint32_t *buckets)
  * octets, far away and in successive steps. */
 Test(random, is_uniform)
 {
-    static const char *const names[] = {"even elements", "odd elements",         "pairs",
+    static const char *const names[] = {"even elements", "odd elements",           "pairs",
                                         "next octets",   "octets 2^32 further on", "successive steps"};
     enum { STATISTICS = sizeof names / sizeof *names };
     static uint32_t buckets[STATISTICS][BUCKETS];

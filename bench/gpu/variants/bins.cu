@@ -35,15 +35,13 @@ __device__ __forceinline__ void step_tiles(const fopt_i_cuda_tables &tables, uin
 }
 
 template <class F>
-static __global__ void __launch_bounds__(20 * 32, 1)
-    step_bins_20(const fopt_i_cuda_tables tables, uint32_t count)
+static __global__ void __launch_bounds__(20 * 32, 1) step_bins_20(const fopt_i_cuda_tables tables, uint32_t count)
 {
     step_tiles<F, 20>(tables, count);
 }
 
 template <class F>
-static __global__ void __launch_bounds__(16 * 32, 1)
-    step_bins_16(const fopt_i_cuda_tables tables, uint32_t count)
+static __global__ void __launch_bounds__(16 * 32, 1) step_bins_16(const fopt_i_cuda_tables tables, uint32_t count)
 {
     step_tiles<F, 16>(tables, count);
 }
