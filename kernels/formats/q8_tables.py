@@ -183,10 +183,10 @@ def main():
 
 /* The last value below 1 of each map, inverted: what the largest magnitude of a block is multiplied by to be its scale. */''')
     for name, m in ("SIGNED", signed), ("UNSIGNED", unsigned):
-        print(f"#define FOPT_I_Q8_{name}_INVERSE {literal(rounded(1 / m.values[-1]))}")
+        print(f"#define {f'FOPT_I_Q8_{name}_INVERSE':26} {literal(rounded(1 / m.values[-1]))}")
     print("\n/* Where the largest magnitude of a block is looked up. */")
     for name, m in ("SIGNED", signed), ("UNSIGNED", unsigned):
-        print(f"#define FOPT_I_Q8_{name}_LARGEST {literal(m.largest)}")
+        print(f"#define {f'FOPT_I_Q8_{name}_LARGEST':26} {literal(m.largest)}")
     print(f'''
 /* What is added to all that is looked up, so that nothing is subnormal or below the first bin. */
 #define FOPT_I_Q8_SHIFT {literal(SHIFT)}
@@ -195,7 +195,7 @@ def main():
 #define FOPT_I_Q8_UNSIGNED_FIRST {literal(unsigned.least())}
 
 /* Mantissa bits by which bins are chosen, besides five of the exponent. */
-#define FOPT_I_Q8_SIGNED_BITS {signed.mantissa_bits}
+#define FOPT_I_Q8_SIGNED_BITS   {signed.mantissa_bits}
 #define FOPT_I_Q8_UNSIGNED_BITS {unsigned.mantissa_bits}
 
 /* The upper half of a float times this, over 2^16, modulo 8 chooses a cell. */
