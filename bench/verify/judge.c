@@ -167,7 +167,7 @@ static void judge_absmax(const judge_arrays *after, size_t array, const block *b
     const double got = (double)after->absmax[array][number];
     const double want = quantized_absmax(after->formats[array], has_sign, b->most);
     if (!b->torn || !(got >= want))
-        note_worst(oracle_ulps(got, want, b->magnitude, (double)FLT_MAX), element, got, want, worst);
+        note_worst(oracle_ulps(got, want, fmax(b->magnitude, want), (double)FLT_MAX), element, got, want, worst);
 }
 
 void judge_step(const fopt_group *group, int64_t step, const judge_arrays *before, fopt_format grad_format,

@@ -86,7 +86,7 @@ Test(device_sizes, around_65536)
     static shape shapes[LENGTH(sizes) * 2 * TRIPLES];
     const size_t count = shape_sizes(shapes, sizes, LENGTH(sizes));
     for (size_t i = 0; i < count; i += 27)
-        compare(i, shapes + i, 9);
+        compare(i % case_count(), shapes + i, 9);
 }
 
 Test(device_sizes, a_million)

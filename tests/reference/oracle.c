@@ -86,10 +86,10 @@ static quantity clamped(quantity g, double most)
     return isfinite(g.value) && fabs(g.value) > most ? exact(copysign(most, g.value)) : g;
 }
 
-/* "A gradient counts as no more than 1.8e19, the largest float whose square is finite". */
+/* "A finite g counts as no more than 2^63". */
 static quantity bounded(quantity g)
 {
-    return clamped(g, 0x1.fffffep63);
+    return clamped(g, 0x1p63);
 }
 
 /* "A moment whose magnitude is below FLT_MIN is stored as zero". Whether the rest of its step sees that zero or the
