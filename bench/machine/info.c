@@ -11,6 +11,9 @@
 #ifdef FUSEDOPT_HAVE_CBLAS
 #include <cblas.h>
 #endif
+#ifdef FUSEDOPT_HAVE_CUBLAS
+#include "machine/cublas.h"
+#endif
 
 #ifndef FUSEDOPT_CUDA_ARCHITECTURES /* as CMAKE_CUDA_ARCHITECTURES names them */
 #define FUSEDOPT_CUDA_ARCHITECTURES "unknown"
@@ -53,10 +56,10 @@ static const char *product(void)
 #endif
 }
 
-static const char *cublas(void)
+static const char *cuda_product(void)
 {
 #ifdef FUSEDOPT_HAVE_CUBLAS
-    return ", cuBLAS on CUDA";
+    return cublas_load() ? ", cuBLAS on CUDA" : ", cuBLAS on CUDA, which was not found";
 #else
     return "";
 #endif
@@ -71,7 +74,8 @@ static void print_build(void)
            "  jansson           %s\n"
            "  OpenBLAS          %s\n"
            "  matrix product    %s%s\n",
-           fopt_version_string(), build_commit, openmp(), json_there ? "yes" : "no", openblas(), product(), cublas());
+           fopt_version_string(), build_commit, openmp(), json_there ? "yes" : "no", openblas(), product(),
+           cuda_product());
 #ifdef FUSEDOPT_HAVE_CUDA
     printf("  CUDA              yes; %s\n"
            "  CUDA kernels for  " FUSEDOPT_CUDA_ARCHITECTURES "\n",

@@ -5,6 +5,9 @@
 #ifdef FUSEDOPT_HAVE_CBLAS
 #include <cblas.h>
 #endif
+#ifdef FUSEDOPT_HAVE_CUBLAS
+#include "machine/cublas.h"
+#endif
 
 static by_hand_job describe(const by_hand_model *model, size_t tensor)
 {
@@ -186,7 +189,7 @@ bool by_hand_has_blas(fopt_device device)
 {
 #ifdef FUSEDOPT_HAVE_CUBLAS
     if (device.kind == FOPT_CUDA)
-        return true;
+        return cublas_load();
 #endif
     return device.kind == FOPT_CPU && chains[BY_HAND_SGD];
 }

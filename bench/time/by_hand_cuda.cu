@@ -2,7 +2,7 @@
 #include "time/by_hand.h"
 #include <cuda_runtime.h>
 #ifdef FUSEDOPT_HAVE_CUBLAS
-#include <cublas_v2.h>
+#include "machine/cublas.h"
 #endif
 
 enum { BLOCK = 256 };
@@ -86,17 +86,18 @@ bool by_hand_cuda_loop(by_hand_rule rule, const by_hand_job *job)
 
 #ifdef FUSEDOPT_HAVE_CUBLAS
 
-static cublasHandle_t blas;
+static const cublas *blas;
+static cublasHandle_t handle;
 
 /* Computes y += a x, and x *= a. */
 static bool axpy(const by_hand_job *j, float a, const float *x, float *y)
 {
-    return cublasSaxpy(blas, (int)j->tensor.count, &a, x, 1, y, 1) == CUBLAS_STATUS_SUCCESS;
+    return blas->saxpy(handle, (int)j->tensor.count, &a, x, 1, y, 1) == CUBLAS_STATUS_SUCCESS;
 }
 
 static bool scale(const by_hand_job *j, float a, float *x)
 {
-    return cublasSscal(blas, (int)j->tensor.count, &a, x, 1) == CUBLAS_STATUS_SUCCESS;
+    return blas->sscal(handle, (int)j->tensor.count, &a, x, 1) == CUBLAS_STATUS_SUCCESS;
 }
 
 /* Computes y += a x^2. */
@@ -154,8 +155,9 @@ bool by_hand_cuda_chain(by_hand_rule rule, const by_hand_job *job)
 {
     if (job->tensor.count == 0)
         return true;
-    if ((!blas && cublasCreate(&blas) != CUBLAS_STATUS_SUCCESS) ||
-        cublasSetStream(blas, job->queue) != CUBLAS_STATUS_SUCCESS)
+    blas = cublas_load();
+    if (!blas || (!handle && blas->create(&handle) != CUBLAS_STATUS_SUCCESS) ||
+        blas->set_stream(handle, job->queue) != CUBLAS_STATUS_SUCCESS)
         return false;
     switch (rule) {
     case BY_HAND_SGD:

@@ -20,8 +20,8 @@ typedef struct subject {
     float *scratch;
     by_hand_model loop, blas;
     hardware_roof roof;
-    void *others; /* to empty the caches with, where the arrays could stay in them */
-    size_t others_bytes, total_bytes;
+    size_t total_bytes;
+    bool cached; /* the arrays could stay in the caches, which are emptied then */
 } subject;
 
 enum { INDEX_PARAM = 1, INDEX_GRAD, INDEX_SCRATCH };
@@ -130,7 +130,6 @@ static void close_subject(subject *s)
     fopt_destroy(s->optimizer);
     fopt_destroy(s->flat);
     hardware_roof_free(&s->roof);
-    hardware_release(s->device, s->others);
     hardware_release(s->device, s->param);
     hardware_release(s->device, s->grad);
     hardware_release(s->device, s->scratch);
@@ -138,26 +137,34 @@ static void close_subject(subject *s)
     free(s->by_hand_tensors);
 }
 
-static bool make_others(subject *s, size_t bytes)
+/* An array to empty the caches with. It is kept for the cases to come: making it takes longer than a small one is
+ * timed for. */
+static void *others;
+
+static size_t others_bytes(fopt_device device)
 {
-    s->others = hardware_allocate(s->device, bytes, 0);
-    s->others_bytes = bytes;
-    return s->others;
+    return 2 * hardware_cache_bytes(device);
+}
+
+static bool make_others(fopt_device device)
+{
+    if (!others)
+        others = hardware_allocate(device, others_bytes(device), 0);
+    return others;
 }
 
 /* Allocates and creates what is timed. After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {
-    const size_t cache_bytes = hardware_cache_bytes(s->device);
     bool good = allocate(s);
     if (good && create(s) != FOPT_OK) {
         complain(command, "%s", fopt_last_error());
         return false;
     }
-    good =
-        good && describe_by_hand(s) && hardware_roof_new(s->device, s->total_bytes, &s->roof) &&
-        /* Larger arrays push themselves out of the caches. A GPU must have something to do while work is enqueued. */
-        ((s->device.kind == FOPT_CPU && s->total_bytes >= 4 * cache_bytes) || make_others(s, 2 * cache_bytes));
+    /* Larger arrays push themselves out of the caches. A GPU must have something to do while work is enqueued. */
+    s->cached = s->device.kind != FOPT_CPU || s->total_bytes < 4 * hardware_cache_bytes(s->device);
+    good = good && describe_by_hand(s) && hardware_roof_new(s->device, s->total_bytes, &s->roof) &&
+           (!s->cached || make_others(s->device));
     if (!good)
         complain(command, "out of memory: %s of %zu parameters", s->what->shapes.name, s->what->shapes.params);
     return good;
@@ -234,8 +241,8 @@ static bool time_round(subject *s, size_t round, hardware_timing timings[CONTEND
         const size_t who = (round + turn) % CONTENDERS;
         if (!takes_part(s, who))
             continue;
-        if (s->others)
-            hardware_evict(s->device, s->others, s->others_bytes);
+        if (s->cached)
+            hardware_evict(s->device, others, others_bytes(s->device));
         if (!hardware_time(s->device, contenders[who].run, s, &timings[who]))
             return false;
     }
@@ -343,7 +350,7 @@ size_t measure_bytes(fopt_device device, const measure_case *what)
     const size_t state = what->shapes.params / SOME * sizes.state_bytes;
     const size_t step = what->shapes.params * (numbers_bytes(what->param) + numbers_bytes(what->grad)) + state;
     const size_t flat = what->shapes.tensors > 1 ? state : 0, scratch = what->shapes.params * sizeof(float);
-    return 2 * step /* the roofs' too */ + flat + scratch + 2 * hardware_cache_bytes(device);
+    return 2 * step /* the roofs' too */ + flat + scratch + others_bytes(device);
 }
 
 bool measure(const char *command, fopt_device device, const measure_case *what, measure_effort effort,

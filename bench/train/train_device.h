@@ -66,8 +66,9 @@ struct train_device {
     const train_device_operations *does;
     fopt_device id;
     const char *command;
-    fopt_stream stream;         /* CUDA: on which everything is enqueued, the library's work too */
-    struct cublasContext *blas; /* CUDA: a cublasHandle_t */
+    fopt_stream stream;        /* CUDA: on which everything is enqueued, the library's work too */
+    const struct cublas *blas; /* CUDA: cublas.h */
+    struct cublasContext *blas_handle;
     bool failed;
 };
 

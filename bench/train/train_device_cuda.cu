@@ -1,7 +1,7 @@
 /* The operations on CUDA: cuBLAS's matrix product, and small kernels. */
+#include "machine/cublas.h"
 #include "train/softmax.h"
 #include "train/train_device.h"
-#include <cublas_v2.h>
 #include <cuda_runtime.h>
 
 enum { WARP = 32, BLOCK = 256 };
@@ -18,7 +18,7 @@ static bool check(train_device *d, cudaError_t error, const char *what)
 static bool check_blas(train_device *d, cublasStatus_t status, const char *what)
 {
     if (status != CUBLAS_STATUS_SUCCESS)
-        train_device_fail(d, "%s failed: %s (%s)", what, cublasGetStatusString(status), cublasGetStatusName(status));
+        train_device_fail(d, "%s failed: %s (%s)", what, d->blas->status_string(status), d->blas->status_name(status));
     return status == CUBLAS_STATUS_SUCCESS;
 }
 
@@ -26,17 +26,22 @@ static bool check_blas(train_device *d, cublasStatus_t status, const char *what)
 
 static void open_device(train_device *d)
 {
+    d->blas = cublas_load();
+    if (!d->blas) {
+        train_device_fail(d, "cuBLAS was not found, which training on CUDA needs");
+        return;
+    }
     if (!check(d, cudaSetDevice(d->id.index), "cudaSetDevice") ||
         !check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags") ||
-        !check_blas(d, cublasCreate(&d->blas), "cublasCreate"))
+        !check_blas(d, d->blas->create(&d->blas_handle), "cublasCreate"))
         return;
-    check_blas(d, cublasSetStream(d->blas, d->stream), "cublasSetStream");
+    check_blas(d, d->blas->set_stream(d->blas_handle, d->stream), "cublasSetStream");
 }
 
 static void close_device(train_device *d)
 {
-    if (d->blas)
-        check_blas(d, cublasDestroy(d->blas), "cublasDestroy");
+    if (d->blas_handle)
+        check_blas(d, d->blas->destroy(d->blas_handle), "cublasDestroy");
     if (d->stream)
         check(d, cudaStreamDestroy(d->stream), "cudaStreamDestroy");
 }
@@ -77,9 +82,10 @@ static void product(train_device *d, bool transpose_a, bool transpose_b, size_t 
 {
     const float one = 1.0f, before = accumulate ? 1.0f : 0.0f;
     check_blas(d,
-               cublasSgemm(d->blas, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-                           (int)columns, (int)rows, (int)inner, &one, b, (int)(transpose_b ? inner : columns), a,
-                           (int)(transpose_a ? rows : inner), &before, c, (int)columns),
+               d->blas->sgemm(d->blas_handle, transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                              transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, (int)columns, (int)rows, (int)inner, &one, b,
+                              (int)(transpose_b ? inner : columns), a, (int)(transpose_a ? rows : inner), &before, c,
+                              (int)columns),
                "cublasSgemm");
 }
 

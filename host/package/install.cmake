@@ -41,7 +41,7 @@ install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 # Optional: whoever builds the library alone in a tree that could build more installs that.
 if(TARGET fusedopt_program)
   if(TARGET CUDA::cublas)
-    # Where cuBLAS is: CMake leaves out folders where nvcc's linker looks; the loader may not look there.
+    # Where cuBLAS is; the loader may not look there.
     set_target_properties(fusedopt_program PROPERTIES INSTALL_RPATH "${CUDAToolkit_LIBRARY_DIR}")
   endif()
   install(TARGETS fusedopt_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} OPTIONAL)

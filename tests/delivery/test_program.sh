@@ -39,6 +39,8 @@ report $? "--version prints the version"
 run info
 [ "$status" -eq 0 ] && grep -qE 'instruction sets.*\(chosen\)' out && grep -qE '^cuda' out
 report $? "info shows the instruction sets and the devices"
+! grep -q 'cuBLAS.* not found' out
+report $? "it finds cuBLAS, if it was built with that, and in it all that it calls"
 cuda=usable # or absent, or without cuBLAS
 grep -q 'matrix product .*cuBLAS' out || cuda=unfit
 grep -q '^cuda: none' out && cuda=absent

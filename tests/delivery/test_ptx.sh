@@ -10,9 +10,9 @@ flags=(-std=c++17 -Xcompiler=-ffp-contract=off -I"$project/include")
 cd "$project/kernels/cuda" || exit 1
 
 for kernel in *.cu; do
-    "$nvcc" "${flags[@]}" -fmad=false -arch=compute_90 -ptx "$kernel" -o "$dir/$kernel.ptx" || exit 1
-    # What ptxas says of a kernel: its name, registers, bytes of stack, of spill stores and of spill loads.
-    "$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -Xptxas -v -cubin "$kernel" -o "$dir/kernel.cubin" 2>&1 |
+    # Keeps the PTX. What ptxas says of a kernel: its name, registers, bytes of stack, of spill stores and spill loads.
+    "$nvcc" "${flags[@]}" -fmad=false -arch=sm_90 -keep -keep-dir "$dir" -Xptxas -v -cubin "$kernel" \
+        -o "$dir/kernel.cubin" 2>&1 |
         awk '/Function properties for/ { name = $NF }
              /bytes stack frame/ { stack = $1; stores = $5; loads = $9 }
              /Used [0-9]+ registers/ {
@@ -42,9 +42,9 @@ check "every access says where it is: global, shared, or an argument" \
     "$(grep -nE '^\s*(@%p[0-9]+ )?(ld|st)\.' "$all" | grep -vE '(ld|st)\.(global|shared|param)\.')"
 
 # The step's arrays: 16 bytes an access. Narrower are the single elements of a partial tile, and the tables.
-wide=$(grep -cE '(ld|st)\.global\.v4\.(u32|b32|f32)' "$dir/step.cu.ptx")
+wide=$(grep -cE '(ld|st)\.global\.v4\.(u32|b32|f32)' "$dir/step.ptx")
 check "the vector path takes 16 bytes at once" "$([ "$wide" -ge 100 ] || echo "only $wide accesses of 16 bytes")"
-codes=$(grep -cE '(ld|st)\.global\.v2\.(u32|b32)' "$dir/step.cu.ptx")
+codes=$(grep -cE '(ld|st)\.global\.v2\.(u32|b32)' "$dir/step.ptx")
 check "and 8 bytes of codes" "$([ "$codes" -ge 20 ] || echo "only $codes accesses of 8 bytes")"
 
 # ptxas fuses `mul` and `add`, but not `mul.rn` and `add.rn`.

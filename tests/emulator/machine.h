@@ -149,6 +149,7 @@ void emu_fiber_body(void);                  /* block.cc: what a fiber does; neve
 void emu_begin_races(void); /* of a launch */
 void emu_begin_block_races(void);
 void emu_join_warp(unsigned first, unsigned mask);                    /* __syncwarp of these lanes is over */
+void emu_spare_cells(emu_allocation *a);                              /* it is freed */
 void emu_describe_device(uintptr_t address, char *text, size_t size); /* as a running kernel sees it */
 extern "C" __attribute__((weak)) const bool emu_hooks_are_linked;
 

@@ -211,6 +211,7 @@ cudaError_t emu_release(void *pointer, bool pinned, const char *call)
     madvise(reinterpret_cast<void *>(a->page_begin), a->page_end - a->page_begin, MADV_DONTNEED);
     protect(a, PROT_NONE);
     a->live = false;
+    emu_spare_cells(a);
     *used_by(a->device) -= a->end - a->begin;
     return cudaSuccess;
 }

@@ -76,8 +76,8 @@ static bool all_before(const emu_cell *cell)
         return true;
     if (cell->read_lanes == 0)
         return false;
-    for (unsigned lane = 0; lane < 32; lane++)
-        if (cell->read_lanes >> lane & 1u && !is_before(cell->read_thread / 32u * 32u + lane, cell->read_tick))
+    for (unsigned lanes = cell->read_lanes; lanes != 0; lanes &= lanes - 1)
+        if (!is_before(cell->read_thread / 32u * 32u + (unsigned)__builtin_ctz(lanes), cell->read_tick))
             return false;
     return true;
 }
@@ -144,13 +144,56 @@ static void record_write(emu_cell *cell, unsigned kind)
     cell->write_atomic = kind == EMU_ATOMIC;
 }
 
-static emu_cell *make_cells(size_t count)
+/* How many cells are made for so many bytes: a power of two, so that others can use them later. */
+static size_t round_up(size_t bytes)
 {
-    void *cells = mmap(nullptr, count * sizeof(emu_cell), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (cells == MAP_FAILED)
-        emu_report("no memory to record %zu bytes of the device", count);
-    return static_cast<emu_cell *>(cells);
+    size_t count = 4096;
+    while (count < bytes)
+        count *= 2;
+    return count;
+}
+
+/* Cells that are free, by how many lie together. Never freed, as the allocations. */
+static std::vector<emu_cell *> &spare_cells(size_t count)
+{
+    static auto *const all = new std::map<size_t, std::vector<emu_cell *>>;
+    return (*all)[count];
+}
+
+/* Keeps the cells of memory that was freed: what is in them is of earlier launches, and before all that is to come. */
+void emu_spare_cells(emu_allocation *a)
+{
+    if (a->cells)
+        spare_cells(round_up(a->end - a->begin)).push_back(a->cells);
+    a->cells = nullptr;
+}
+
+/* Takes spare cells, or cuts new ones from large pieces of memory, in large pages where these can be had: with all the
+ * small ones the system would be busy for longer than the kernels. */
+static emu_cell *make_cells(size_t bytes)
+{
+    const size_t count = round_up(bytes);
+    std::vector<emu_cell *> &spare = spare_cells(count);
+    if (!spare.empty()) {
+        emu_cell *cells = spare.back();
+        spare.pop_back();
+        return cells;
+    }
+    static const size_t PIECE = (size_t)1 << 28;
+    static emu_cell *next;
+    static size_t left;
+    if (count > left) {
+        left = std::max(count, PIECE / sizeof(emu_cell));
+        void *piece = mmap(nullptr, left * sizeof(emu_cell), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (piece == MAP_FAILED)
+            emu_report("no memory to record %zu bytes of the device", bytes);
+        madvise(piece, left * sizeof(emu_cell), MADV_HUGEPAGE);
+        next = static_cast<emu_cell *>(piece);
+    }
+    left -= count;
+    next += count;
+    return next - count;
 }
 
 static emu_cell *cell_of(uintptr_t address, emu_allocation *a)
