@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the tables of what was measured: of NAME.json, NAME.peers.json and NAME.gpu.json in this folder NAME.md, and of
-all of them the section "Performance" of README.md; and of state.json state.md and the section "Which format for which
-tensor". With --check it writes nothing, and fails if one of them would change. What a GPU did is marked as old where
-tests/registers.txt has other machine code of that kernel."""
+all of them the section "Performance" of README.md; of state.json and state.peers.json state.md, and the section "Which
+format for which tensor". With --check it writes nothing, and fails if one of them would change. What a GPU did is marked
+as old where tests/registers.txt has other machine code of that kernel."""
 
 import json
 import pathlib
@@ -290,11 +290,11 @@ def main():
     stems = (path.stem for path in HERE.glob("*.json"))
     names = sorted(stem for stem in stems if stem.split(".")[-1] not in ("peers", "gpu") and stem != "state")
     machines = [(name, *(load(HERE / f"{name}{kind}.json") for kind in ("", ".peers", ".gpu"))) for name in names]
-    state = load(HERE / "state.json")
+    state, others = load(HERE / "state.json"), load(HERE / "state.peers.json")
     wanted = {HERE / f"{name}.md": page(name, *data) for name, *data in machines}
-    wanted[HERE / "state.md"] = state_tables.page(state, table)
+    wanted[HERE / "state.md"] = state_tables.page(state, others, table)
     readme = replaced(README.read_text(), SPEED, section(machines))
-    wanted[README] = replaced(readme, STATE, state_tables.section(state, table))
+    wanted[README] = replaced(readme, STATE, state_tables.section(state, others, table))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if sys.argv[1:] == ["--check"]:
         for path in stale:

@@ -14,8 +14,9 @@ TENSORS = (
 MOST_ERROR, MOST_GAIN, MOST_WORST, MOST_MOVED = 0.1, 0.05, 1.5, 2
 
 BOUNDS = (f"an error of at most {100 * MOST_ERROR:.0f} % of the update (RMS), updates that are on the whole at most "
-          f"{100 * MOST_GAIN:.0f} % too long or too short, none longer than {MOST_WORST:g} times the longest exact one, "
-          f"and, where gradients may stop, parameters that then go at most {MOST_MOVED:g} times as far as they should")
+          f"{100 * MOST_GAIN:.0f} % too long or too short, none longer than {MOST_WORST:g} times the longest exact "
+          f"one, and, where gradients may stop, parameters that then go at most {MOST_MOVED:g} times as far as they "
+          "should")
 
 
 def by_format(rows):
@@ -56,22 +57,32 @@ def choices(rows):
 
 
 def percent(part):
-    return f"{100 * part:.1g} %" if part < 0.001 else f"{100 * part:.1f} %" if part < 10 else f"{100 * part:.1e} %"
+    """None is what was not finite."""
+    if part is None:
+        return "not finite"
+    return f"{100 * part:.0e} %" if part < 0.001 else f"{100 * part:.1f} %" if part < 0.1 else f"{100 * part:,.0f} %"
 
 
 def times(number):
-    return f"{number:.2f}x" if number < 100 else f"{number:.1g}x"
+    if number is None:
+        return "not finite"
+    return f"{number:.2f}x" if number < 10 else f"{number:,.0f}x" if number < 1e6 else f"{number:.0e}x"
 
 
 def plain(number):
     return "" if number is None else f"{number:.3f}" if 0.001 <= number < 1000 else f"{number:.1e}"
 
 
+def largest(numbers):
+    numbers = list(numbers)
+    return None if None in numbers else max(numbers)
+
+
 def error_rows(rows):
     """A line for each format: errors by kind, the largest update of all, and the way after a stop."""
     for name, kinds in by_format(rows).items():
         yield (name, f"{kinds['dense']['state_bytes_per_param']:.2f}", *(percent(kinds[k]["error"]) for k in KINDS),
-               times(max(kinds[k]["worst_update"] for k in KINDS)), times(kinds["stop"]["moved"]))
+               times(largest(kinds[k]["worst_update"] for k in KINDS)), times(kinds["stop"]["moved"]))
 
 
 def figure_rows(rows):
@@ -97,18 +108,32 @@ def fill(*sentences):
     return textwrap.fill(" ".join(sentences), 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
-def section(data, table):
+def others(peers):
+    """The rows of what is not the library's own: those it has once more, beside them."""
+    return [row for row in peers["rows"] if not row["engine"].startswith("fusedopt ")] if peers else []
+
+
+def section(data, peers, table):
     """README's part."""
     rows = data["rows"]
-    text = fill(f"Chosen is what has the fewest bytes with {BOUNDS}:")
+    text = "\n" + fill(f"Chosen is what has the fewest bytes with {BOUNDS}:")
     text += "\n" + table(CHOICE_HEAD, choices(rows)) + "\nThe errors of all:\n\n" + table(ERROR_HEAD, error_rows(rows))
+    if peers:
+        text += ("\nAnd of others, on the same gradients: bitsandbytes as it runs, the rest by formula "
+                 "(`bench/peers/run state`):\n\n" + table(ERROR_HEAD, error_rows(others(peers))))
     text += "\n" + fill(f"Measured over {describe_options(data)}; commit {data['commit']}. All of it:",
                         "[bench/results/state.md](bench/results/state.md).")
-    return "\n" + text
+    return text
 
 
-def page(data, table):
+def page(data, peers, table):
     text = f"# Updates with the moments in each format; commit {data['commit']}\n\n"
-    text += fill(f"Measured by `bench/results/measure_state` over {describe_options(data)}. What the words mean is told",
-                 "by `fusedopt state`, under its table.")
-    return text + "\n![errors by gradients](state.svg)\n\n" + table(FIGURE_HEAD, figure_rows(data["rows"]))
+    text += fill(f"Measured by `bench/results/measure_state` over {describe_options(data)}. What the words mean is",
+                 "told by `fusedopt state`, under its table.")
+    text += "\n![errors by gradients](state.svg)\n\n" + table(FIGURE_HEAD, figure_rows(data["rows"]))
+    if peers:
+        version = peers["versions"]["bitsandbytes"]
+        told = f"On the same gradients: bitsandbytes {version} as it runs, the rest by formulas, which "
+        text += "\n## Others\n\n" + fill(told + f"`bench/peers/moments.py` has. Commit {peers['commit']}.")
+        text += "\n" + table(FIGURE_HEAD, figure_rows(others(peers)))
+    return text

@@ -1,0 +1,39 @@
+"""What the JSON files tell of the machine."""
+
+import os
+import platform
+import subprocess
+
+import fusedopt
+
+try:
+    import torch
+    from engines import bitsandbytes
+except ImportError:
+    torch = bitsandbytes = None
+
+
+def commit():
+    folder = os.path.dirname(os.path.abspath(__file__))
+    done = subprocess.run(["git", "-C", folder, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def describe(device):
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    if device == "cpu" and os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
+    uname = platform.uname()
+    return {
+        "machine": {"system": uname.system, "release": uname.release, "architecture": uname.machine},
+        "device": {"kind": device, "name": name, "threads": torch.get_num_threads() if torch else os.cpu_count()},
+        "versions": {
+            "fusedopt": fusedopt.version(),
+            "python": platform.python_version(),
+            "torch": torch.__version__ if torch else "none",
+            "bitsandbytes": bitsandbytes.__version__ if bitsandbytes else "none",
+            "cuda": torch.version.cuda if device == "cuda" else "none",
+        },
+        "commit": commit(),
+    }
