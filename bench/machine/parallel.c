@@ -17,6 +17,12 @@ void parallel_ranges(range_function *function, const void *context, size_t count
     }
 }
 
+void parallel_use(size_t threads)
+{
+    if (threads > 0)
+        omp_set_num_threads((int)threads);
+}
+
 size_t parallel_threads(size_t count)
 {
     const size_t threads = (size_t)omp_get_max_threads();
@@ -48,6 +54,11 @@ bool parallel_items(item_function *work, item_function *finish, void *context, s
 void parallel_ranges(range_function *function, const void *context, size_t count)
 {
     function(context, 0, count);
+}
+
+void parallel_use(size_t threads)
+{
+    (void)threads;
 }
 
 size_t parallel_threads(size_t count)

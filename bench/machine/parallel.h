@@ -12,6 +12,9 @@ typedef void range_function(const void *context, size_t begin, size_t end);
  * with profit stay with the calling thread. */
 void parallel_ranges(range_function *function, const void *context, size_t count);
 
+/* Sets the number of threads, of the library too; 0 leaves it. Without OpenMP there is one. */
+void parallel_use(size_t threads);
+
 /* Returns how many threads parallel_items() has for so many items. */
 size_t parallel_threads(size_t count);
 

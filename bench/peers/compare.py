@@ -2,8 +2,6 @@
 
 import argparse
 import gc
-import os
-import platform
 import signal
 import statistics
 import sys
@@ -16,6 +14,7 @@ except ImportError as error:
 import fusedopt
 
 import engines
+import machine
 import record
 from measure import Roof, is_wide, launches, quartiles, time_rounds
 
@@ -148,26 +147,6 @@ def print_rows(rows):
               flush=True)
 
 
-def describe_machine(device):
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
-    if device == "cpu" and os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
-    uname = platform.uname()
-    return {
-        "machine": {"system": uname.system, "release": uname.release, "architecture": uname.machine},
-        "device": {"kind": device, "name": name, "threads": torch.get_num_threads()},
-        "versions": {
-            "fusedopt": fusedopt.version(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "bitsandbytes": engines.bitsandbytes.__version__ if engines.bitsandbytes else "none",
-            "cuda": torch.version.cuda if device == "cuda" else "none",
-        },
-        "commit": record.commit(),
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(prog="bench/peers/run", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -180,7 +159,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is being written is then removed
     if not engines.bitsandbytes:
         print(f"without bitsandbytes: {engines.why_no_bitsandbytes}")
-    found = describe_machine(given.device)
+    found = machine.describe(given.device)
     if given.json:
         record.check(given.json)
     print(COLUMNS.format("rule", "formats", "shapes", "params", "tensors", "engine", "ns/param", "GB/s", "copy",

@@ -9,6 +9,8 @@ import torch
 
 try:
     import bitsandbytes
+
+    why_no_bitsandbytes = ""
 except Exception as error:  # it is not there, or not for this PyTorch
     bitsandbytes, why_no_bitsandbytes = None, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 

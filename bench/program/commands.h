@@ -5,6 +5,7 @@
 
 int bench_command(int argc, char **argv);
 int info_command(int argc, char **argv);
+int state_command(int argc, char **argv);
 int train_command(int argc, char **argv);
 int verify_command(int argc, char **argv);
 

@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"bench", bench_command, "time the step against what the memory can do"},
     {"info", info_command, "what this build and this machine offer"},
+    {"state", state_command, "how good updates are with the moments in each format"},
     {"train", train_command, "train a small network with each rule and compare"},
     {"verify", verify_command, "compare every rule and format with exact results"},
 };

@@ -35,6 +35,26 @@ const char *parse_integer(const char *text, size_t high, size_t *value)
     return length > 0 ? text + length : NULL;
 }
 
+/* Takes digits with at most one point among them, and perhaps an exponent: strtod() takes much more. */
+const char *parse_decimal(const char *text, double *value)
+{
+    const char *end = text;
+    size_t whole = strspn(end, "0123456789"), part = 0;
+    end += whole;
+    if (*end == '.') {
+        part = strspn(end + 1, "0123456789");
+        end += 1 + part;
+    }
+    if (whole + part > 0 && (*end == 'e' || *end == 'E')) {
+        end += 1 + (end[1] == '-' || end[1] == '+');
+        part = strspn(end, "0123456789");
+        whole = 0;
+        end += part;
+    }
+    *value = whole + part > 0 ? strtod(text, NULL) : 0;
+    return whole + part > 0 ? end : NULL;
+}
+
 static bool parse_count(const char *command, const option_spec *option, const char *text)
 {
     size_t number;
@@ -47,29 +67,11 @@ static bool parse_count(const char *command, const option_spec *option, const ch
     return false;
 }
 
-/* Tells whether a text is digits with at most one point among them, and perhaps an exponent: strtod() takes much
- * more. */
-static bool is_decimal(const char *text)
-{
-    size_t whole = strspn(text, "0123456789"), part = 0;
-    text += whole;
-    if (*text == '.') {
-        part = strspn(text + 1, "0123456789");
-        text += 1 + part;
-    }
-    if (whole + part > 0 && (*text == 'e' || *text == 'E')) {
-        text += 1 + (text[1] == '-' || text[1] == '+');
-        part = strspn(text, "0123456789");
-        whole = 0;
-        text += part;
-    }
-    return whole + part > 0 && *text == '\0';
-}
-
 static bool parse_real(const char *command, const option_spec *option, const char *text)
 {
-    const double number = is_decimal(text) ? strtod(text, NULL) : 0;
-    if (number > 0 && number <= (double)option->high) {
+    double number;
+    const char *end = parse_decimal(text, &number);
+    if (end && *end == '\0' && number > 0 && number <= (double)option->high) {
         *(double *)option->target = number;
         return true;
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes the tables of what was measured: of NAME.json, NAME.peers.json and NAME.gpu.json in this folder NAME.md, and of
-all of them the section "Performance" of README.md. With --check it writes nothing, and fails if one of them would
-change. What a GPU did is marked as old where tests/registers.txt has other machine code of that kernel."""
+all of them the section "Performance" of README.md; of state.json and state.peers.json state.md, and the section "Which
+format for which tensor". With --check it writes nothing, and fails if one of them would change. What a GPU did is marked
+as old where tests/registers.txt has other machine code of that kernel."""
 
 import json
 import pathlib
@@ -9,10 +10,14 @@ import re
 import statistics
 import sys
 
+sys.dont_write_bytecode = True
+import state_tables  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
 KERNELS = HERE.parents[1] / "tests" / "registers.txt"
-BEGIN, END = "<!-- made by bench/results/render.py -->\n", "<!-- end -->\n"
+SPEED, STATE = "<!-- made by bench/results/render.py -->\n", "<!-- formats, made by bench/results/render.py -->\n"
+END = "<!-- end -->\n"
 
 
 def table(head, rows):
@@ -282,16 +287,24 @@ def replace(path, text):
         new.unlink(missing_ok=True)
 
 
-def main():
-    names = sorted(path.stem for path in HERE.glob("*.json") if path.stem.split(".")[-1] not in ("peers", "gpu"))
-    machines = [(name, *(load(HERE / f"{name}{kind}.json") for kind in ("", ".peers", ".gpu"))) for name in names]
-    readme = README.read_text()
-    before, begin, rest = readme.partition(BEGIN)
+def replaced(text, mark, made):
+    """Puts what was made between the line `mark` and the next END."""
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        sys.exit(f"{README} has no line {BEGIN.strip()}, or no {END.strip()} after it")
+        sys.exit(f"{README} has no line {mark.strip()}, or no {END.strip()} after it")
+    return before + begin + made + end + after
+
+
+def main():
+    stems = (path.stem for path in HERE.glob("*.json"))
+    names = sorted(stem for stem in stems if stem.split(".")[-1] not in ("peers", "gpu") and stem != "state")
+    machines = [(name, *(load(HERE / f"{name}{kind}.json") for kind in ("", ".peers", ".gpu"))) for name in names]
+    state, others = load(HERE / "state.json"), load(HERE / "state.peers.json")
     wanted = {HERE / f"{name}.md": page(name, *data) for name, *data in machines}
-    wanted[README] = before + begin + section(machines) + end + after
+    wanted[HERE / "state.md"] = state_tables.page(state, others, table)
+    readme = replaced(README.read_text(), SPEED, section(machines))
+    wanted[README] = replaced(readme, STATE, state_tables.section(state, others, table))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if sys.argv[1:] == ["--check"]:
         for path in stale:

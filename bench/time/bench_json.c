@@ -1,7 +1,5 @@
 /* The JSON file of the command bench. */
-#include "machine/hardware.h"
-#include "program/commit.h"
-#include "program/compiler.h"
+#include "machine/machine_json.h"
 #include "program/json_file.h"
 #include "time/bench_report.h"
 
@@ -9,34 +7,6 @@
 
 #include <jansson.h>
 #include <math.h>
-#include <sys/utsname.h>
-#ifdef FUSEDOPT_HAVE_CBLAS
-#include <cblas.h>
-#endif
-
-static json_t *describe_device(fopt_device device)
-{
-    fopt_device_info info = {.size = sizeof info};
-    if (fopt_device_query(device, &info) != FOPT_OK)
-        return NULL;
-    if (device.kind == FOPT_CPU)
-        return json_pack("{s:s, s:s, s:s, s:i}", "kind", "cpu", "name", info.name, "isa", fopt_isa_name(info.isa),
-                         "threads", info.threads);
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:I}", "kind", "cuda", "name", info.name, "compute_major",
-                     info.compute_major, "compute_minor", info.compute_minor, "multiprocessors", info.multiprocessors,
-                     "memory_bytes", (json_int_t)info.memory_bytes);
-}
-
-static json_t *describe_versions(fopt_device device)
-{
-#ifdef FUSEDOPT_HAVE_CBLAS
-    const char *blas = openblas_get_config();
-#else
-    const char *blas = "none";
-#endif
-    return json_pack("{s:s, s:s, s:s}", "fusedopt", fopt_version_string(), "blas", blas, "driver",
-                     hardware_driver(device));
-}
 
 static json_t *describe_quartiles(quartiles q)
 {
@@ -76,12 +46,9 @@ bool bench_json(const char *command, const char *path, fopt_device device, const
         for (size_t k = 0; k < entries[i].result.row_count; k++)
             failed |= json_array_append_new(rows, describe_row(&entries[i], &entries[i].result.rows[k]));
     }
-    struct utsname machine = {0};
-    uname(&machine);
-    json_t *root = json_pack("{s:{s:s, s:s, s:s}, s:o, s:s, s:o, s:s, s:o, s:o}", "machine", "system", machine.sysname,
-                             "release", machine.release, "architecture", machine.machine, "device",
-                             describe_device(device), "compiler", COMPILER, "versions", describe_versions(device),
-                             "commit", build_commit, "roofs", roofs, "rows", rows);
+    json_t *root = machine_json(device);
+    failed |= json_object_set_new(root, "roofs", roofs);
+    failed |= json_object_set_new(root, "rows", rows);
     if (failed) {
         json_decref(root);
         root = NULL;

@@ -19,7 +19,7 @@ configure bare -DFUSEDOPT_JANSSON_LIBRARY= -DFUSEDOPT_OPENBLAS_LIBRARY= -DFUSEDO
 report $? "the program is built without jansson, OpenBLAS and OpenMP"
 bare/fusedopt info >log 2>&1 && grep -q 'plain loops' log
 report $? "it runs"
-for command in train bench verify; do
+for command in train bench verify state; do
     bare/fusedopt $command --json file.json >out 2>log
     [ $? -eq 2 ] && [ ! -s out ] && [ ! -e file.json ] &&
         grep -q -e '--json: this build has no JSON: it was configured without jansson' log

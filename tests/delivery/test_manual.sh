@@ -26,7 +26,7 @@ else
     mapfile -t commands < <("$program" --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p')
     options=()
     for command in "${commands[@]}"; do
-        mapfile -t -O ${#options[@]} options < <("$program" "$command" --help | grep -oE '^ +--[a-z-]+( [A-Z]+)?' |
+        mapfile -t -O ${#options[@]} options < <("$program" "$command" --help | grep -oE '^ +--[a-z0-9-]+( [A-Z]+)?' |
             sed 's/^ *//')
     done
     # Without groff the page is read as it is written, which is enough to see that nothing is left out.

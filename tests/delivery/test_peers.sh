@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # bench/peers, under the first python3 that has PyTorch, or is there. The environment variable PYTHON names another one.
-# Arguments: the project's folder, the shared library. Prints TAP.
+# Arguments: the project's folder, the shared library, the program or "none". Prints TAP.
 set -u
 # shellcheck source=tap.sh
 . "$(dirname "$0")/tap.sh"
-project=$1 shared=$2
+project=$1 shared=$2 program=$3
 for module in torch sys; do
     for python in ${PYTHON:-python3 /usr/bin/python3}; do
         command -v "$python" >/dev/null && "$python" -c "import $module" 2>/dev/null && break 2
@@ -80,6 +80,43 @@ except KeyboardInterrupt:
 assert os.listdir("folder") == ["file.json"] and open("link.json").read() == "[\n  2\n]\n"
 ' >out 2>&1
 report $? "its JSON file is written whole or not at all"
+
+compare numpy "$project/bench/peers/state.py" --quick
+[ $? -eq 3 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q '^bench/peers/state.py needs NumPy' out
+report $? "without NumPy it says so, and exits with status 3"
+
+# Two programs that share no code but the library's: gradients, exact Adam and figures of both must be the same.
+for numeric in "$python" python3 /usr/bin/python3 none; do
+    command -v "$numeric" >/dev/null && "$numeric" -c 'import numpy' 2>/dev/null && break
+done
+if [ "$numeric" = none ] || [ "$program" = none ]; then
+    skip "fusedopt state and bench/peers/state.py find the same" "no NumPy, or no program"
+elif nm -D "$shared" | grep -qE '__asan|__ubsan|__tsan'; then
+    skip "fusedopt state and bench/peers/state.py find the same" "the library is instrumented"
+else
+    "$program" state --steps 300 --elements 4096 --beta2 0.99 --seed 5 --json ours.json >out 2>&1 &&
+        "$numeric" "$project/bench/peers/state.py" --steps 300 --elements 4096 --beta2 0.99 --seed 5 \
+            --json theirs.json >>out 2>&1 && "$numeric" -c '
+import json
+ours, theirs = (json.load(open(name + ".json"))["rows"] for name in ("ours", "theirs"))
+by_formats = {(row["gradients"], row["first_moment"], row["second_moment"]): row for row in ours}
+formats = set()
+for row in theirs:
+    name, form = (row["engine"].split() + [""])[:2]
+    if name == "fusedopt":
+        same = by_formats[row["gradients"], form, form]
+        formats.add(form)
+        for key in row.keys() - {"engine"}:
+            # the way after a stop is added up in single precision, errors of 1e-7 are those of the last bits
+            bound = 1e-5 if key == "moved" else 1e-7
+            assert row[key] == same[key] or abs(row[key] / same[key] - 1) < bound, (key, row, same)
+assert formats == {"f32", "bf16", "q8"}, formats
+for kind in ("dense", "embed", "spike", "norm", "decay"): # what others do is not exact, and not nothing
+    others = {row["engine"]: row["error"] for row in theirs if row["gradients"] == kind}
+    assert len(others) >= 7 and all(error is None or error > 1e-3 for error in list(others.values())[1:]), others
+' >>out 2>&1
+    report $? "fusedopt state and bench/peers/state.py find the same"
+fi
 
 compare torch "$project/bench/peers/compare.py" --quick
 [ $? -eq 3 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q '^bench/peers needs PyTorch' out

@@ -12,7 +12,8 @@ cd "$dir" || exit 2
 : >out
 if [ -w /dev/full ]; then
     for arguments in help "help train" "bench -h" --version info "train --rule sgd --epochs 1" "verify --case 0" \
-        "verify --case 0 --self-test" "bench --params 1024 --repeat 1 --rule sgd --formats bf16/bf16/f32"; do
+        "verify --case 0 --self-test" "bench --params 1024 --repeat 1 --rule sgd --formats bf16/bf16/f32" \
+        "state --steps 100 --elements 4096"; do
         # shellcheck disable=SC2086
         "$program" $arguments >/dev/full 2>err
         status=$?

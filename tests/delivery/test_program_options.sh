@@ -41,6 +41,13 @@ all_refused bench --repeat "${no_integers[@]}" 0 100001
 all_refused bench --scale "${no_integers[@]}" 0 65
 all_refused verify --case "${no_integers[@]}" 99999
 all_refused verify --seed "${no_integers[@]}" 9007199254740993
+all_refused state --steps "${no_integers[@]}" 0 99 10000001
+all_refused state --elements "${no_integers[@]}" 0 4095 262145
+all_refused state --threads "${no_integers[@]}" 0 1025
+all_refused state --seed "${no_integers[@]}" 9007199254740993
+for option in --beta1 --beta2; do
+    all_refused state $option "" " " 1 1.0 -0.1 +0.1 nan inf 0x0 .9, ,.9 .9,,.8 ".9 .8" ".9, .8" 0.9x 0.9,1 e3 . 0.9e
+done
 all_refused train --lr "" " " " 0.1" "0.1 " +0.1 -0.1 0 0.0 -0 0x1p-3 0x1 inf INFINITY nan 1e 1e+ . e3 .e1 1e400 \
     1e-400 0.1f 0,1 1.2.3 1e1.5 1e10 "1 e-3" 0.1x
 all_refused bench --params "" " " , 1024, ,1024 "2^ 10" "2^-18446744073709551606" 2^18446744073709551626 2^ 2^64 2^63 \
@@ -64,6 +71,7 @@ many=$(seq -s , 1024 1088) # 65
 refused "--params: more than 64 sizes" bench --params "$many"
 refused "--params: more than 64 sizes" bench --params "${many%,*}" --params 4096..65536
 refused "--params: more than 64 sizes" bench --params "${many%,*},2^40"
+refused "--beta2: more than 16 numbers" state --beta2 "$(seq -s , 0.1 0.05 0.95)"
 repeated=()
 for i in $(seq 70); do
     repeated+=(--rule sgd --shapes flat --formats bf16/bf16/f32 --params 1024)
@@ -72,7 +80,7 @@ run bench --repeat 1 "${repeated[@]}"
 [ "$status" -eq 0 ] && [ "$(grep -c '^sgd .* fusedopt ' out)" -eq 1 ]
 report $? "bench takes what is said seventy times as said once"
 for given in "train --epochs 1" "train --seeds 1" "train --lr 1" "bench --repeat 1" "bench --scale 1" \
-    "verify --case 1" "verify --seed 1" "verify --device cpu"; do
+    "verify --case 1" "verify --seed 1" "verify --device cpu" "state --steps 100" "state --threads 1"; do
     # shellcheck disable=SC2086
     set -- $given
     refused "$2 is given twice" "$1" "$2" "$3" "$2" "$3"
@@ -120,7 +128,7 @@ broken_early() {
     awk 'held != "" && $0 != "" && length(held " " $1) <= 108 && $0 !~ /^ *-/ { print held }
         { held = $0 ~ /^usage:|:$|^ / ? "" : $0 }' "$1"
 }
-for command in bench info train verify; do
+for command in bench info state train verify; do
     run $command --help
     mv out help
     good=0
@@ -133,7 +141,7 @@ for command in bench info train verify; do
     cp help out
     head -n 1 help | grep -q "^usage: fusedopt $command" && [ "$(grep -c '^  -h, --help ' help)" -eq 1 ] &&
         [ "$(wc -L <help)" -le 116 ] && [ -z "$(broken_early help | tee -a err)" ] &&
-        ! grep '^ ' help | grep -qvE '^  (-h, )?--[a-z-]+( [^ ]+)?  +[^ ]|^ {22}[^ ]'
+        ! grep '^ ' help | grep -qvE '^  (-h, )?--[a-z0-9-]+( [^ ]+)?  +[^ ]|^ {22}[^ ]'
     report $? "the help of $command is regular, and no line breaks before it must"
 done
 refused "unknown command 'dance'" help dance
@@ -163,7 +171,7 @@ run train --rule sgd --epochs 1
 [ "$status" -eq 0 ] && [ ! -s err ]
 report $? "no progress is written where stderr is no terminal"
 for arguments in "train --rule sgd --epochs 600" "verify --quick --rule sgd" \
-    "bench --rule sgd --params 2^16..2^20 --repeat 11"; do
+    "bench --rule sgd --params 2^16..2^20 --repeat 11" "state --steps 4000 --beta2 0.9,0.99"; do
     if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
         script -qec "'$program' $arguments" /dev/null </dev/null >out 2>err
         status=$?

@@ -1,6 +1,6 @@
 /*
- * The numbers of the library's formats, as bits, by arithmetic of their own: for the tests, and for `fusedopt verify`
- * and `bench`.
+ * The numbers of the library's formats, as bits, by arithmetic of their own: for the tests, and for `fusedopt verify`,
+ * `bench` and `state`.
  */
 #ifndef FUSEDOPT_TESTS_NUMBERS_H
 #define FUSEDOPT_TESTS_NUMBERS_H
