@@ -131,6 +131,7 @@ static bool run(const char *command, const bench_options *chosen, bench_plan *ma
         if (good)
             bench_table_rows(entry);
     }
+    measure_end(chosen->device);
     if (good)
         bench_table_foot(made->entries, made->count);
     return good;

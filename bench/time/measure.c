@@ -153,6 +153,12 @@ static bool make_others(fopt_device device)
     return others;
 }
 
+void measure_end(fopt_device device)
+{
+    hardware_release(device, others);
+    others = NULL;
+}
+
 /* Allocates and creates what is timed. After a failure close_subject() is still to be called. */
 static bool open_subject(const char *command, subject *s)
 {

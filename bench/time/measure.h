@@ -60,4 +60,7 @@ size_t measure_bytes(fopt_device device, const measure_case *what);
 bool measure(const char *command, fopt_device device, const measure_case *what, measure_effort effort,
              measure_result *result);
 
+/* Frees what measure() keeps from case to case. */
+void measure_end(fopt_device device);
+
 #endif

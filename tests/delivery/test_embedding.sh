@@ -256,7 +256,8 @@ foreach(library fusedopt fusedopt_shared)
 endforeach()
 END
 {
-    cmake -S "$dir/engine" -B "$dir/engine/build" -DCMAKE_BUILD_TYPE=Release -DFUSEDOPT_CUDA=OFF &&
+    cmake -S "$dir/engine" -B "$dir/engine/build" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 \
+        -DFUSEDOPT_CUDA=OFF &&
         cmake --build "$dir/engine/build" -j 2 && runs "$dir"/engine/build/engine_fusedopt{,_shared} &&
         cmake --install "$dir/engine/build" --prefix "$dir/nothing" && [ ! -e "$dir/nothing" ]
 } >"$dir/log" 2>&1

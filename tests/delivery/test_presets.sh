@@ -16,7 +16,7 @@ cached() {
     sed -n "s/^$2:[A-Z]*=//p" "$1/CMakeCache.txt"
 }
 
-"$cmake" --preset library -DFUSEDOPT_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug >"$dir/log" 2>&1 &&
+"$cmake" --preset library -DFUSEDOPT_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 >"$dir/log" 2>&1 &&
     [ "$(cached build/library CMAKE_GENERATOR)" = "Unix Makefiles" ]
 report $? "without a choice, CMake chooses the generator"
 "$cmake" --build --preset library >"$dir/log" 2>&1 && [ -e build/library/libfusedopt.a ] &&

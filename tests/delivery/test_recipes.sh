@@ -70,7 +70,8 @@ applied=$?
 report $applied "both patches apply, one after the other"
 [ $applied -eq 0 ] || finish
 # Less optimized, which compiles in half the time and runs little longer.
-configure both -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 && build both fusedopt_program
+configure both -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FLAGS_DEBUG=-O1 &&
+    build both fusedopt_program
 report $? "library and program can be built with both"
 both/build/fusedopt verify --quick --rule lion >out 2>log && grep -q '/e4m3 ' out && tail -n 1 out | grep -q ': 0 wrong'
 report $? "fusedopt verify has the rule and the format, and finds nothing wrong"
