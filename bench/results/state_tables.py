@@ -121,8 +121,8 @@ def section(data, peers, table):
     text = "\n" + fill(f"Chosen is what has the fewest bytes with {BOUNDS}:")
     text += "\n" + table(CHOICE_HEAD, choices(rows)) + "\nThe errors of all:\n\n" + table(ERROR_HEAD, error_rows(rows))
     if peers:
-        text += "\n" + fill("And of others, on the same gradients with the same betas: bitsandbytes as it runs, the rest by",
-                            "formulas (`bench/peers/run state`):")
+        text += "\n" + fill("And of others, on the same gradients with the same betas: bitsandbytes as it runs, the rest",
+                            "by formulas (`bench/peers/run state`):")
         text += "\n" + table(ERROR_HEAD, error_rows(others(peers)))
     text += "\n" + fill(f"Measured over {describe_options(data)}; commit {data['commit']}. All of it:",
                         "[bench/results/state.md](bench/results/state.md).")
