@@ -60,7 +60,9 @@ def percent(part):
     """None is what was not finite."""
     if part is None:
         return "not finite"
-    return f"{100 * part:.0e} %" if part < 0.001 else f"{100 * part:.1f} %" if part < 0.1 else f"{100 * part:,.0f} %"
+    if part >= 10:
+        return times(part)
+    return f"{100 * part:.0e} %" if part < 0.001 else f"{100 * part:.1f} %" if part < 0.1 else f"{100 * part:.0f} %"
 
 
 def times(number):
@@ -119,8 +121,9 @@ def section(data, peers, table):
     text = "\n" + fill(f"Chosen is what has the fewest bytes with {BOUNDS}:")
     text += "\n" + table(CHOICE_HEAD, choices(rows)) + "\nThe errors of all:\n\n" + table(ERROR_HEAD, error_rows(rows))
     if peers:
-        text += ("\nAnd of others, on the same gradients: bitsandbytes as it runs, the rest by formula "
-                 "(`bench/peers/run state`):\n\n" + table(ERROR_HEAD, error_rows(others(peers))))
+        text += "\n" + fill("And of others, on the same gradients with the same betas: bitsandbytes as it runs, the rest",
+                            "by formulas (`bench/peers/run state`):")
+        text += "\n" + table(ERROR_HEAD, error_rows(others(peers)))
     text += "\n" + fill(f"Measured over {describe_options(data)}; commit {data['commit']}. All of it:",
                         "[bench/results/state.md](bench/results/state.md).")
     return text

@@ -174,7 +174,7 @@ expect "those of other kernels are not" row '^\| adam bf16/bf16/q8 \| 8,192 '
 
 # ---- with PyTorch; then where all goes wrong ----
 
-peers=$(find "$project/bench/results" -name '*.peers.json' -print -quit)
+peers=$(find "$project/bench/results" -name '*.peers.json' ! -name 'state.*' -print -quit)
 cat >"$tree/bench/peers/compare.py" <<END
 import shutil, sys
 assert sys.argv[1:4] == ["--device", "cuda", "--seconds"] and int(sys.argv[4]) >= 20 and sys.argv[5] == "--json"

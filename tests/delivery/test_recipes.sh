@@ -75,6 +75,9 @@ configure both -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS_DEBUG=-O1 -DCMAKE_CXX_FL
 report $? "library and program can be built with both"
 both/build/fusedopt verify --quick --rule lion >out 2>log && grep -q '/e4m3 ' out && tail -n 1 out | grep -q ': 0 wrong'
 report $? "fusedopt verify has the rule and the format, and finds nothing wrong"
+both/build/fusedopt state --quick --steps 100 >out 2>log &&
+    [ "$(grep -cE '^dense .* (e4m3|e4m3/bf16|bf16/e4m3) ' out)" -eq 3 ]
+report $? "fusedopt state has the format, and mixes it with others"
 
 # Whether all chosen tests of a Criterion program pass, and there are any.
 passes() { # TEXT PROGRAM [FILTER]

@@ -20,7 +20,8 @@ report $? "the tables in README.md and bench/results are those of the measuremen
 mkdir -p "$dir"/{bench,tests}
 cp -r "$project/bench/results" "$dir/bench" && cp "$project/README.md" "$dir" &&
     cp "$project/tests/registers.txt" "$dir/tests"
-json=$(find "$dir/bench/results" -name '*.json' ! -name '*.peers.json' ! -name '*.gpu.json' ! -name 'state.json' -print -quit)
+json=$(find "$dir/bench/results" -name '*.json' ! -name '*.peers.json' ! -name '*.gpu.json' ! -name 'state.*' \
+    -print -quit)
 sed -i 's/"ns_per_param": [0-9]/"ns_per_param": 77/' "$json"
 renders "$dir"
 [ $? -eq 1 ] && grep -q '^README.md is not' "$dir/log" && grep -q "^$(basename "$json" .json).md is not" "$dir/log"
