@@ -85,7 +85,7 @@ static fopt_status complete_config(fopt_config *config)
 static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile_count)
 {
     return fopt_i_padded(tensor_count * sizeof(fopt_i_record)) + fopt_i_padded(group_count * sizeof(fopt_i_group)) +
-           fopt_i_padded(tensor_count * sizeof(fopt_i_coef)) + fopt_i_padded(tensor_count * sizeof(uint64_t)) +
+           fopt_i_padded(tensor_count * sizeof(fopt_i_coef)) + fopt_i_padded(tensor_count * sizeof(fopt_i_random_key)) +
            fopt_i_padded((size_t)tile_count * sizeof(uint32_t));
 }
 
@@ -99,8 +99,8 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
     next += fopt_i_padded(o->group_count * sizeof(fopt_i_group));
     tables->coefs = (fopt_i_coef *)next;
     next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_coef));
-    tables->step_keys = (uint64_t *)next;
-    next += fopt_i_padded(o->tensor_count * sizeof(uint64_t));
+    tables->random_keys = (fopt_i_random_key *)next;
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_random_key));
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;

@@ -10,7 +10,7 @@
 typedef struct fopt_i_beginning {
     fopt_i_inputs inputs; /* group NULL: no step has begun */
     fopt_i_coef coef;
-    uint64_t step_key; /* of the random bits */
+    fopt_i_random_key random_key;
 } fopt_i_beginning;
 
 /* Begins the tensor's next step, or returns false if it makes none. It is not counted yet: record->step becomes
@@ -22,7 +22,7 @@ FOPT_FN bool fopt_i_begin_step(const fopt_i_record *record, const fopt_i_group *
     if (!record->grad)
         return false;
     const fopt_i_inputs inputs = {&group->value, fopt_i_next_step(record->step), group->value.lr};
-    b->step_key = fopt_i_step_key(seed, record->id, inputs.step);
+    b->random_key = fopt_i_random_key_of(seed, record->id, inputs.step);
     if (b->inputs.group != inputs.group || b->inputs.step != inputs.step)
         fopt_i_coefficients(&inputs, &b->coef);
     b->inputs = inputs;

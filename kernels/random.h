@@ -1,10 +1,16 @@
 /*
  * Random bits for stochastic rounding, from a counter and never from a thread: the bits of an element depend on (seed,
- * tensor, step, element) alone. The moments of one element share them.
+ * tensor, element, step) alone. The moments of one element share them.
  *
- * An octet has one hash. Multiples of it by odd numbers make bits for its four pairs, each of which is uniform; two pairs
- * of an octet, looked at together, lie on a lattice of 2^16 points, which is even to 1 %. Rounding asks no more: what one
- * element becomes has no part in another.
+ * Steps. The seed, the tensor and the octet of the element, eight neighbours, are hashed once for all steps; from one step
+ * to the next an element's bits turn on by a constant. In each step they are uniform, over elements and seeds. But over
+ * the steps of one element they are spread more evenly than chance would do it, since no multiple of the constant comes
+ * near a whole turn: of n roundings with the same probability p, n p go up to within a few, not to within its root. So
+ * what is rounded in step after step stays nearer to its mean.
+ *
+ * Octets. Multiples by odd numbers make bits of the hash for the four pairs of an octet, each of which is uniform; two
+ * pairs of an octet, looked at together, lie on a lattice of 2^16 points. Rounding asks no more: what one element becomes
+ * has no part in another.
  */
 #ifndef FOPT_I_RANDOM_H
 #define FOPT_I_RANDOM_H
@@ -21,28 +27,40 @@ FOPT_FN uint64_t fopt_i_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* Returns the key of one tensor in one step; `tensor` is its global_id. */
-FOPT_FN uint64_t fopt_i_step_key(uint64_t seed, uint64_t tensor, int64_t step)
+/* What the bits of a tensor's step are made from. */
+typedef struct fopt_i_random_key {
+    uint32_t low, high; /* of the seed and the tensor */
+    uint32_t turn;      /* of the step */
+} fopt_i_random_key;
+
+/* By how much of 2^32 the bits of an octet turn on in a step. All the turns of its elements, which are the halves of its
+ * multiples by the factors of pairs, are numbers whose continued fractions begin with terms of at most 4: their multiples
+ * stay away from whole turns. A search found it with the factors. */
+#define FOPT_I_TURN 0xbb7862f1u
+
+/* `tensor` is its global_id. */
+FOPT_FN fopt_i_random_key fopt_i_random_key_of(uint64_t seed, uint64_t tensor, int64_t step)
 {
-    return fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step);
+    const uint64_t mixed = fopt_i_mix(fopt_i_mix(seed) + tensor);
+    return (fopt_i_random_key){(uint32_t)mixed, (uint32_t)(mixed >> 32), (uint32_t)step * FOPT_I_TURN};
 }
 
-/* Returns 32 bits for eight neighbours, an octet, counted from the start of the whole tensor: by the 32-bit finalizer with
- * the least bias known for two multiplications (hash prospector, Wellons), here keyed twice. 32-bit operations only, so
- * that it vectorises. */
-FOPT_FN uint32_t fopt_i_random(uint64_t step_key, uint64_t octet)
+/* Returns 32 bits for an octet, counted from the start of the whole tensor: by the 32-bit finalizer with the least bias
+ * known for two multiplications (hash prospector, Wellons), here keyed twice. 32-bit operations only, so that it
+ * vectorises. */
+FOPT_FN uint32_t fopt_i_random(fopt_i_random_key key, uint64_t octet)
 {
-    uint32_t x = (uint32_t)octet + (uint32_t)step_key;
+    uint32_t x = (uint32_t)octet + key.low;
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
-    x ^= (uint32_t)(step_key >> 32) + (uint32_t)(octet >> 32) * 0x9e3779b1u;
+    x ^= key.high + (uint32_t)(octet >> 32) * 0x9e3779b1u;
     x = (x ^ (x >> 15)) * 0x735a2d97u;
-    return x ^ (x >> 15);
+    return (x ^ (x >> 15)) + key.turn;
 }
 
 /* Returns the 32 bits of pair `pair % 4` of an octet: each a bijection of the octet's. */
 FOPT_FN uint32_t fopt_i_random_pair(uint32_t random, uint32_t pair)
 {
-    return random * (pair % 4 == 0 ? 1u : pair % 4 == 1 ? 0x9e3779b1u : pair % 4 == 2 ? 0x85ebca77u : 0xc2b2ae3du);
+    return random * (pair % 4 == 0 ? 1u : pair % 4 == 1 ? 0x5c13b99fu : pair % 4 == 2 ? 0xa7935c89u : 0x586787afu);
 }
 
 /* Returns the 16 bits of one element, out of its pair's 32: the lower half for the first of the two. */

@@ -124,7 +124,7 @@ struct arena {
         tables.records = allocate<fopt_i_record>(MOST_TENSORS * sizeof(fopt_i_record));
         tables.groups = allocate<fopt_i_group>(sizeof(fopt_i_group));
         tables.coefs = allocate<fopt_i_coef>(MOST_TENSORS * sizeof(fopt_i_coef));
-        tables.step_keys = allocate<uint64_t>(MOST_TENSORS * sizeof(uint64_t));
+        tables.random_keys = allocate<fopt_i_random_key>(MOST_TENSORS * sizeof(fopt_i_random_key));
         tables.tile_records = allocate<uint32_t>(tiles * sizeof(uint32_t));
     }
     ~arena()
@@ -208,10 +208,10 @@ static void put_group(const arena &a, const variant *v, const data_set &set, siz
 
 static void put_keys(const arena &a, const std::vector<fopt_i_record> &records)
 {
-    std::vector<uint64_t> keys(records.size());
+    std::vector<fopt_i_random_key> keys(records.size());
     for (size_t k = 0; k < records.size(); k++)
-        keys[k] = fopt_i_step_key(SEED, records[k].id, STEP);
-    CHECK(cudaMemcpy(a.tables.step_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
+        keys[k] = fopt_i_random_key_of(SEED, records[k].id, STEP);
+    CHECK(cudaMemcpy(a.tables.random_keys, keys.data(), keys.size() * sizeof keys[0], cudaMemcpyHostToDevice));
 }
 
 static void put_tiles(arena &a, std::vector<fopt_i_record> &records)

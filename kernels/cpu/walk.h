@@ -147,7 +147,7 @@ FOPT_FN void make_random(const work *w, uint64_t tile, uint32_t *restrict random
     const uint64_t first = (w->record->tile_offset + tile) * OCTETS;
     uint32_t octets[OCTETS];
     for (uint32_t i = 0; i < OCTETS; i++)
-        octets[i] = fopt_i_random(w->beginning.step_key, first + i);
+        octets[i] = fopt_i_random(w->beginning.random_key, first + i);
     for (uint32_t i = 0; i < OCTETS; i++)
         for (uint32_t pair = 0; pair < 4; pair++)
             random[4 * i + pair] = fopt_i_random_pair(octets[i], pair);

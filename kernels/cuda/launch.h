@@ -5,6 +5,7 @@
 #ifndef FOPT_I_LAUNCH_H
 #define FOPT_I_LAUNCH_H
 
+#include "../random.h"
 #include "../record.h"
 #include "../rules/rules.h"
 #include <cuda_runtime_api.h>
@@ -18,9 +19,9 @@ extern "C" {
 typedef struct fopt_i_cuda_tables {
     fopt_i_record *records;
     fopt_i_group *groups;
-    fopt_i_coef *coefs;     /* one a record, of the step under way */
-    uint64_t *step_keys;    /* one a record, likewise: of the random bits */
-    uint32_t *tile_records; /* which record a tile belongs to */
+    fopt_i_coef *coefs;             /* one a record, of the step under way */
+    fopt_i_random_key *random_keys; /* one a record, likewise */
+    uint32_t *tile_records;         /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;
 } fopt_i_cuda_tables;

@@ -42,7 +42,7 @@ __device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables,
     if (!record->grad)
         return;
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    tables.step_keys[index], first + tile - record->first_tile};
+                    tables.random_keys[index], first + tile - record->first_tile};
     step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
 }
 
@@ -74,7 +74,7 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
     if (tile < arguments.tile_count)
         do
             step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.beginning.coef,
-                             arguments.beginning.step_key, tile},
+                             arguments.beginning.random_key, tile},
                             maps, threadIdx.x % FOPT_I_WARP);
         while (next_tile<Loop>(tile, arguments.tile_count));
 }

@@ -13,8 +13,8 @@ struct work {
     const fopt_i_record *record;
     const fopt_format *state_format;
     const fopt_i_coef *coef;
-    uint64_t step_key; /* of the random bits */
-    uint64_t tile;     /* of the tensor or shard */
+    fopt_i_random_key random_key;
+    uint64_t tile; /* of the tensor or shard */
 };
 
 /* A tile's arrays, each from the tile's first element. */
@@ -22,8 +22,9 @@ struct arrays {
     void *param, *grad, *state[FOPT_I_STATE_KINDS];
     float *absmax[FOPT_I_STATE_KINDS];
     unsigned param_format, grad_format, state_format[FOPT_I_STATE_KINDS];
-    bool rounds;              /* a moment, by random bits: those of */
-    uint64_t step_key, octet; /* the tile's octets, from this one on */
+    bool rounds; /* a moment, by random bits: those of */
+    fopt_i_random_key random_key;
+    uint64_t octet; /* the tile's octets, from this one on */
 };
 
 /* The loops of rules.h: each is a rule's arithmetic and the state arrays that it keeps. */
@@ -66,7 +67,7 @@ template <class Loop> __device__ __forceinline__ arrays arrays_of(const work &w)
             a.absmax[k] = r.absmax[k] + w.tile * (FOPT_I_TILE / fopt_i_block(a.state_format[k]));
         }
     }
-    a.step_key = w.step_key;
+    a.random_key = w.random_key;
     a.octet = (r.tile_offset + w.tile) * (FOPT_I_TILE / 8);
     return a;
 }
@@ -94,7 +95,7 @@ template <unsigned kinds> __device__ __forceinline__ bool all_f32(const arrays &
 /* Returns the random bits of an octet of the tile, if they are needed. */
 __device__ __forceinline__ uint32_t random_of(const arrays &a, uint32_t octet)
 {
-    return a.rounds ? fopt_i_random(a.step_key, a.octet + octet) : 0;
+    return a.rounds ? fopt_i_random(a.random_key, a.octet + octet) : 0;
 }
 
 __device__ __forceinline__ float &moment(fopt_i_element &e, unsigned kind)

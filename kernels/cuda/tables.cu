@@ -44,7 +44,7 @@ static __global__ void __launch_bounds__(BLOCK) begin_step(const fopt_i_cuda_tab
         return;
     record->step = b.inputs.step;
     tables.coefs[i] = b.coef;
-    tables.step_keys[i] = b.step_key;
+    tables.random_keys[i] = b.random_key;
 }
 
 cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_t stream)

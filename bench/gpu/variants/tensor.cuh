@@ -36,8 +36,9 @@ struct tensor_now {
     const char *grad;                    /* where the lane's elements of the first tile are */
     char *param, *first, *second;        /* likewise */
     float *first_absmax, *second_absmax; /* quantized moments */
-    uint64_t key, octet;                 /* of the tensor's step; the lane's in the first tile */
-    uint32_t begin, fast_tiles;          /* of the launch's tiles; how many whole ones may be taken fast */
+    fopt_i_random_key key;
+    uint64_t octet;             /* the lane's in the first tile */
+    uint32_t begin, fast_tiles; /* of the launch's tiles; how many whole ones may be taken fast */
     float w1, w2, root_scale, eps, step_size, decay;
     bool decoupled;
 };
@@ -70,7 +71,7 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
         t.second_absmax = r->absmax[FOPT_SECOND_MOMENT];
     }
     if (F::state != FOPT_F32) {
-        t.key = tables.step_keys[index];
+        t.key = tables.random_keys[index];
         t.octet = r->tile_offset * FOPT_I_WARP + lane;
     }
     t.begin = (uint32_t)r->first_tile;
@@ -90,7 +91,7 @@ __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, u
         return;
     __syncwarp(); /* what a lane has fetched another may store */
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    tables.step_keys[index], own};
+                    tables.random_keys[index], own};
     const arrays a = arrays_of<Loop>(w);
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = record->count - (uint64_t)own * FOPT_I_TILE;
