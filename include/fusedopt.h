@@ -199,7 +199,7 @@ typedef enum fopt_format {
     FOPT_BF16 = 1, /* parameters and gradients are rounded to nearest even; moments stochastically (see
                       fopt_config.seed), since where one step changes an average by less than half a unit in the last
                       place the nearest is the old one for ever. AMSGrad's x, which adds nothing up, is rounded to the
-                      nearest; but it keeps the largest of v's errors (6 % after 20,000 steps at beta2 0.999): it asks
+                      nearest; but it keeps the largest of v's errors (4 % after 20,000 steps at beta2 0.999): it asks
                       for v in f32 */
     FOPT_F16 = 2,  /* parameters and gradients only */
     FOPT_Q8 = 3,   /* moments only: 8 bits each, quantized by blocks of 256 elements; see below */
