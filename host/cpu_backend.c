@@ -43,7 +43,7 @@ static int openmp_for(void *context, size_t count, void (*function)(void *argume
     return 0;
 }
 
-static const fopt_isa best_first[] = {FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_BASELINE};
+static const fopt_isa best_first[] = {FOPT_ISA_AVX512_VBMI, FOPT_ISA_AVX512, FOPT_ISA_AVX2, FOPT_ISA_BASELINE};
 #define ISA_COUNT (sizeof best_first / sizeof best_first[0])
 
 /* The value of FUSEDOPT_ISA when the library was loaded, shortened; "" if there was none. It is read no later, since
@@ -69,7 +69,8 @@ static fopt_status choose_isa(fopt_isa *isa)
                 return FOPT_OK;
             }
         return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "environment variable FUSEDOPT_ISA is '%s', must be avx512, avx2 or baseline", wished_isa);
+                           "environment variable FUSEDOPT_ISA is '%s', must be avx512vbmi, avx512, avx2 or baseline",
+                           wished_isa);
     }
     for (size_t i = 0; i < ISA_COUNT; i++)
         if (fopt_i_describe_isa(best_first[i]).runs_here) {

@@ -119,12 +119,13 @@ typedef struct fopt_device {
 
 /* The CPU's instruction sets. All give the same bits; they differ in speed alone. */
 typedef enum fopt_isa {
-    FOPT_ISA_AUTO = 0,     /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512, avx2,
-                              baseline) overrides the choice, as it was when the library was loaded (if it was built
-                              by gcc or clang) */
-    FOPT_ISA_BASELINE = 1, /* portable C as compiled for the target's baseline: any that is little-endian */
-    FOPT_ISA_AVX2 = 2,     /* x86-64 with AVX2 and FMA */
-    FOPT_ISA_AVX512 = 3    /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
+    FOPT_ISA_AUTO = 0,       /* the best one that this machine runs; the environment variable FUSEDOPT_ISA (avx512vbmi,
+                              avx512, avx2, baseline) overrides the choice, as it was when the library was loaded (if
+                              it was built by gcc or clang) */
+    FOPT_ISA_BASELINE = 1,   /* portable C as compiled for the target's baseline: any that is little-endian */
+    FOPT_ISA_AVX2 = 2,       /* x86-64 with AVX2 and FMA */
+    FOPT_ISA_AVX512 = 3,     /* x86-64 with AVX-512 F, BW, DQ, VL, and FMA */
+    FOPT_ISA_AVX512_VBMI = 4 /* the same with VBMI, for quantized moments */
 } fopt_isa;
 
 /* A device, as fopt_device_query() describes it; what belongs to the other kind of device is 0. */

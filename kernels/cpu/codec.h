@@ -60,78 +60,67 @@ static inline void fopt_i_store_each_moment(unsigned format, const fopt_i_moment
 
 /* ---- elements that share a scale: block by block ---- */
 
-/* Returns the largest magnitude; finite ones are ordered as their bits are. */
-static inline float fopt_i_largest(const float *in, size_t count)
+/* Returns the end of the block that begins at an element. */
+static inline size_t fopt_i_block_end(unsigned format, size_t begin, size_t count)
 {
-    uint32_t most = 0;
-    for (size_t i = 0; i < count; i++) {
-        const uint32_t magnitude = fopt_i_bits(in[i]) & 0x7fffffffu;
-        most = magnitude > most ? magnitude : most;
-    }
-    return fopt_i_float(most);
+    const size_t block = fopt_i_block(format);
+    return count - begin < block ? count : begin + block;
 }
 
-/* `from` is a block's here, and `to`. */
-static inline void fopt_i_load_block(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
+static inline void fopt_i_load_blocks(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
 {
-    switch (format) {
 #ifdef FOPT_I_Q8_LOOPS
-    case FOPT_Q8:
-    case FOPT_Q8_64:
-        fopt_i_q8_load_moments(from, count, out);
+    if (format == FOPT_Q8 || format == FOPT_Q8_64) {
+        fopt_i_q8_load(from, fopt_i_block(format), count, out);
         return;
-#endif
     }
-    switch (format) {
+#endif
+    const float *absmax = from->absmax;
+    for (size_t i = 0; i < count; absmax++) {
+        const size_t end = fopt_i_block_end(format, i, count);
+        switch (format) {
 #define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
     case format##_64:                                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                                             \
+        for (; i < end; i++)                                                                                           \
             out[i] = fopt_i_##name##_decode_scaled(&fopt_i_##name##_literals, ((const fopt_i_##name *)from->data)[i],  \
-                                                   *from->absmax, from->kind);                                         \
+                                                   *absmax, from->kind);                                               \
         break;
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+            FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
 #undef FOPT_I_CASES
+        }
     }
 }
 
-static inline void fopt_i_store_block(unsigned format, const fopt_i_moments *to, size_t count, const float *restrict in)
+static inline void fopt_i_store_blocks(unsigned format, const fopt_i_moments *to, size_t count,
+                                       const float *restrict in)
 {
-    const float largest = fopt_i_largest(in, count);
-    switch (format) {
 #ifdef FOPT_I_Q8_LOOPS
-    case FOPT_Q8:
-    case FOPT_Q8_64:
-        fopt_i_q8_store_moments(to, largest, count, in);
+    if (format == FOPT_Q8 || format == FOPT_Q8_64) {
+        fopt_i_q8_store(to, fopt_i_block(format), count, in);
         return;
-#endif
     }
-    switch (format) {
+#endif
+    float *absmax = to->absmax;
+    for (uint32_t i = 0; i < count; absmax++) {
+        const size_t end = fopt_i_block_end(format, i, count);
+        const float largest = fopt_i_block_largest(to, fopt_i_block(format), in + i, end - i);
+        switch (format) {
 #define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
     case format##_64: {                                                                                                \
         const float scale = fopt_i_##name##_scale(largest, to->kind);                                                  \
         fopt_i_##name *const out = to->data;                                                                           \
-        for (uint32_t i = 0; i < count; i++)                                                                           \
+        for (; i < end; i++)                                                                                           \
             out[i] = fopt_i_##name##_encode_scaled(&fopt_i_##name##_literals, scale, in[i], out[i], to->kind,          \
                                                    fopt_i_random_half(to->random[i / 2], i));                          \
-        *to->absmax = fopt_i_##name##_absmax(largest, to->kind);                                                       \
+        *absmax = fopt_i_##name##_absmax(largest, to->kind);                                                           \
         break;                                                                                                         \
     }
-        FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
+            FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
 #undef FOPT_I_CASES
+        }
     }
-}
-
-/* Returns the block of a tile's moments that begins with an element. */
-static inline fopt_i_moments fopt_i_block_at(unsigned format, const fopt_i_moments *tile, size_t element)
-{
-    return (fopt_i_moments){
-        .data = (char *)tile->data + element * fopt_i_element_bytes(format),
-        .absmax = tile->absmax + element / fopt_i_block(format),
-        .kind = tile->kind,
-        .random = tile->random + element / 2,
-    };
 }
 
 /* ---- what the walk calls ---- */
@@ -161,29 +150,21 @@ FOPT_I_NOINLINE void fopt_i_store(unsigned format, void *tile, size_t count, con
 
 FOPT_I_NOINLINE void fopt_i_load_moments(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
 {
-    const size_t block = fopt_i_block(format);
-    if (block == 0)
-        fopt_i_load_each(format, from->data, count, out);
+    if (fopt_i_is_quantized(format))
+        fopt_i_load_blocks(format, from, count, out);
     else
-        for (size_t i = 0; i < count; i += block) {
-            const fopt_i_moments here = fopt_i_block_at(format, from, i);
-            fopt_i_load_block(format, &here, count - i < block ? count - i : block, out + i);
-        }
+        fopt_i_load_each(format, from->data, count, out);
 }
 
 FOPT_I_NOINLINE void fopt_i_store_moments(unsigned format, const fopt_i_moments *to, size_t count,
                                           const float *restrict in)
 {
-    const size_t block = fopt_i_block(format);
-    if (format == FOPT_BF16)
+    if (fopt_i_is_quantized(format))
+        fopt_i_store_blocks(format, to, count, in);
+    else if (format == FOPT_BF16)
         fopt_i_bf16_store_moments(to, count, in);
-    else if (block == 0)
-        fopt_i_store_each_moment(format, to, count, in);
     else
-        for (size_t i = 0; i < count; i += block) {
-            const fopt_i_moments here = fopt_i_block_at(format, to, i);
-            fopt_i_store_block(format, &here, count - i < block ? count - i : block, in + i);
-        }
+        fopt_i_store_each_moment(format, to, count, in);
 }
 
 #endif

@@ -9,7 +9,8 @@
 typedef void fopt_i_cpu_step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count);
 
 /* One per instruction set: see walk.h. NULL: its file was compiled without the set's flags. */
-extern fopt_i_cpu_step *const fopt_i_step_baseline, *const fopt_i_step_avx2, *const fopt_i_step_avx512;
+extern fopt_i_cpu_step *const fopt_i_step_baseline, *const fopt_i_step_avx2, *const fopt_i_step_avx512,
+                                                                                 *const fopt_i_step_avx512vbmi;
 
 typedef struct fopt_i_isa {
     const char *name;

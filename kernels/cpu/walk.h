@@ -1,6 +1,6 @@
 /*
- * The CPU's tile walk, as a template: walk_baseline.c, walk_avx2.c and walk_avx512.c include it, each compiled for its
- * instruction set, and name what it defines, FOPT_I_STEP. The compiler vectorises the loops; but for FOPT_Q8
+ * The CPU's tile walk, as a template: walk_baseline.c and walk_avx*.c include it, each compiled for its instruction
+ * set, and name what it defines, FOPT_I_STEP. The compiler vectorises the loops; but for FOPT_Q8
  * (q8_loops.h) there are no intrinsics, so that the sets cannot differ in what they compute.
  *
  * A tile's arrays are loaded (used in place or decoded into a buffer), the rule's loop runs over float arrays, and what
@@ -15,13 +15,13 @@
 #include "isa.h"
 
 /* A row of FOPT_I_LOOPS, with or without the options that are most often off: choosing between their outcomes by masks
- * takes a fifth of the time of a loop that arithmetic bounds. It is a constant wherever a function with it is
- * inlined. */
+ * takes a fifth of the time of a loop that arithmetic bounds. So does fopt_i_contain(), which a quantized loop goes
+ * without until a tile needs it. It is a constant wherever a function with it is inlined. */
 typedef struct variant {
     fopt_i_arithmetic arithmetic;
     bool simple;
     unsigned kinds;
-    bool quantized;
+    bool quantized, contains;
 } variant;
 
 /* One tensor's part of a walk: what its elements are computed with. */
@@ -41,20 +41,35 @@ FOPT_FN fopt_i_element update(variant v, const fopt_i_coef *coef, fopt_i_element
 
 /* ---- elements that are floats -------------------------------------------------------------------------------- */
 
-/* A part of a tile. The arrays do not overlap; those of kinds that a rule does not keep are NULL. */
+/* A part of a tile. The arrays do not overlap; those of kinds that a rule does not keep are NULL. A quantized loop
+ * leaves in `old_param` what the parameters were; for others it is not there. */
 typedef struct elements {
-    float *param, *grad, *state[FOPT_I_STATE_KINDS];
+    float *param, *grad, *state[FOPT_I_STATE_KINDS], *old_param;
 } elements;
 
-/* Runs the rule over float arrays: the loop that everything else is around. */
-FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, elements all)
+/* The largest magnitudes of moments, in bits, which are ordered as these are: what is not finite is larger. */
+typedef struct largest {
+    uint32_t of[FOPT_I_STATE_KINDS];
+} largest;
+
+FOPT_FN void raise(uint32_t *most, float x)
 {
-    float *restrict param = all.param;
-    const float *restrict grad = all.grad;
-    float *restrict first = all.state[FOPT_FIRST_MOMENT];
-    float *restrict second = all.state[FOPT_SECOND_MOMENT];
-    float *restrict max_second = all.state[FOPT_MAX_SECOND_MOMENT];
-    float *restrict buffer = all.state[FOPT_MOMENTUM_BUFFER];
+    const uint32_t bits = fopt_i_bits(x) & 0x7fffffffu;
+    *most = bits > *most ? bits : *most;
+}
+
+/* Runs the rule over float arrays: the loop that everything else is around. If it is quantized, returns the largest
+ * moments, else zeros. */
+FOPT_FN largest step_elements(variant v, const fopt_i_coef *coef, size_t count, const elements *all)
+{
+    uint32_t most_first = 0, most_second = 0, most_max_second = 0, most_buffer = 0;
+    float *restrict old_param = all->old_param;
+    float *restrict param = all->param;
+    const float *restrict grad = all->grad;
+    float *restrict first = all->state[FOPT_FIRST_MOMENT];
+    float *restrict second = all->state[FOPT_SECOND_MOMENT];
+    float *restrict max_second = all->state[FOPT_MAX_SECOND_MOMENT];
+    float *restrict buffer = all->state[FOPT_MOMENTUM_BUFFER];
 
     for (size_t i = 0; i < count; i++) {
         fopt_i_element e = {.param = param[i]};
@@ -67,8 +82,10 @@ FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, ele
         if (v.kinds & FOPT_I_BUFFER)
             e.buffer = buffer[i];
         const fopt_i_element old = e;
-        e = update(v, coef, e, grad[i]);
         if (v.quantized)
+            old_param[i] = e.param;
+        e = update(v, coef, e, grad[i]);
+        if (v.contains)
             e = fopt_i_contain(v.kinds, old, e);
         param[i] = e.param;
         if (v.kinds & FOPT_I_FIRST)
@@ -79,7 +96,14 @@ FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, ele
             max_second[i] = e.max_second;
         if (v.kinds & FOPT_I_BUFFER)
             buffer[i] = e.buffer;
+        if (v.quantized) {
+            raise(&most_first, e.first);
+            raise(&most_second, e.second);
+            raise(&most_max_second, e.max_second);
+            raise(&most_buffer, e.buffer);
+        }
     }
+    return (largest){{most_first, most_second, most_max_second, most_buffer}};
 }
 
 /* The most elements that a vector register holds. */
@@ -90,35 +114,36 @@ FOPT_FN void step_elements(variant v, const fopt_i_coef *coef, size_t count, ele
 
 /* Steps the last elements of a tensor, fewer than LANES, through buffers of a full register. Left to the loop they
  * would be computed one at a time, and for a model of many small tensors take longer than all the rest. */
-FOPT_FN void step_rest(variant v, const fopt_i_coef *coef, size_t count, elements all)
+FOPT_FN largest step_rest(variant v, const fopt_i_coef *coef, size_t first, size_t count, const elements *all)
 {
-    _Alignas(64) float lanes[2 + FOPT_I_STATE_KINDS][LANES] = {{0}};
+    _Alignas(64) float lanes[3 + FOPT_I_STATE_KINDS][LANES] = {{0}}; /* of zeros a rule makes moments of zero */
     const size_t bytes = count * sizeof(float);
-    elements own = {lanes[0], lanes[1], {lanes[2], lanes[3], lanes[4], lanes[5]}};
-    memcpy(own.param, all.param, bytes);
-    memcpy(own.grad, all.grad, bytes);
+    const elements own = {lanes[0], lanes[1], {lanes[2], lanes[3], lanes[4], lanes[5]}, lanes[6]};
+    memcpy(own.param, all->param + first, bytes);
+    memcpy(own.grad, all->grad + first, bytes);
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (v.kinds & 1u << k)
-            memcpy(own.state[k], all.state[k], bytes);
-    step_elements(v, coef, LANES, own);
-    memcpy(all.param, own.param, bytes);
+            memcpy(own.state[k], all->state[k] + first, bytes);
+    const largest most = step_elements(v, coef, LANES, &own);
+    memcpy(all->param + first, own.param, bytes);
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         if (v.kinds & 1u << k)
-            memcpy(all.state[k], own.state[k], bytes);
+            memcpy(all->state[k] + first, own.state[k], bytes);
+    if (v.quantized)
+        memcpy(all->old_param + first, own.old_param, bytes);
+    return most;
 }
 
-FOPT_FN void step_all(variant v, const fopt_i_coef *coef, size_t count, elements all)
+FOPT_FN largest step_all(variant v, const fopt_i_coef *coef, size_t count, const elements *all)
 {
     const size_t whole = count / LANES * LANES;
-    step_elements(v, coef, whole, all);
-    if (whole == count)
-        return;
-    all.param += whole;
-    all.grad += whole;
-    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-        if (v.kinds & 1u << k)
-            all.state[k] += whole;
-    step_rest(v, coef, count - whole, all);
+    largest most = step_elements(v, coef, whole, all);
+    if (whole < count) {
+        const largest rest = step_rest(v, coef, whole, count - whole, all);
+        for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
+            raise(&most.of[k], fopt_i_float(rest.of[k]));
+    }
+    return most;
 }
 
 /* ---- a tile of any formats ----------------------------------------------------------------------------------- */
@@ -130,14 +155,6 @@ FOPT_FN float *load(void *array, unsigned format, uint64_t tile, size_t count, f
     if (format == FOPT_F32)
         return data;
     fopt_i_load(format, data, count, buffer);
-    return buffer;
-}
-
-FOPT_FN float *load_moments(unsigned format, const fopt_i_moments *from, size_t count, float *buffer)
-{
-    if (format == FOPT_F32)
-        return from->data;
-    fopt_i_load_moments(format, from, count, buffer);
     return buffer;
 }
 
@@ -153,43 +170,89 @@ FOPT_FN void make_random(const work *w, uint64_t tile, uint32_t *restrict random
             random[4 * i + pair] = fopt_i_random_pair(octets[i], pair);
 }
 
-FOPT_FN fopt_i_moments moments_of(const work *w, unsigned kind, uint64_t tile, const uint32_t *random)
+/* A tile's elements as floats, and what is needed to store them. */
+typedef struct tile_buffers {
+    _Alignas(64) float param[FOPT_I_TILE], grad[FOPT_I_TILE], state[FOPT_I_STATE_KINDS][FOPT_I_TILE];
+    _Alignas(64) float old_param[FOPT_I_TILE];
+    _Alignas(64) uint32_t random[FOPT_I_TILE / 2];
+    fopt_i_moments moments[FOPT_I_STATE_KINDS];
+} tile_buffers;
+
+/* Returns a tile of one kind of moments as floats: in place, or decoded into a buffer. A quantized loop, which may be
+ * run again, has all of them in buffers. Fields are written one by one: a structure that is copied just after its parts
+ * were written makes a CPU wait. */
+FOPT_FN float *load_moments(variant v, const work *w, unsigned kind, uint64_t tile, size_t count, tile_buffers *buffers)
 {
-    const fopt_i_record *r = w->record;
+    if (!(v.kinds & 1u << kind))
+        return NULL;
     const unsigned format = w->state_format[kind];
-    return (fopt_i_moments){
-        .data = fopt_i_at_tile(r->state[kind], format, tile),
-        .absmax = r->absmax[kind] ? r->absmax[kind] + tile * fopt_i_absmax_count(format, FOPT_I_TILE) : NULL,
-        .kind = (fopt_state_kind)kind,
-        .random = random,
-    };
+    void *const data = fopt_i_at_tile(w->record->state[kind], format, tile);
+    float *const absmax = w->record->absmax[kind];
+    if (!v.quantized && format == FOPT_F32)
+        return data;
+    fopt_i_moments *const moments = &buffers->moments[kind];
+    moments->data = data;
+    moments->absmax = absmax ? absmax + tile * fopt_i_absmax_count(format, FOPT_I_TILE) : NULL;
+    moments->kind = (fopt_state_kind)kind;
+    moments->random = buffers->random;
+    fopt_i_load_moments(format, moments, count, buffers->state[kind]);
+    return buffers->state[kind];
+}
+
+FOPT_FN void load_state(variant v, const work *w, uint64_t tile, size_t count, tile_buffers *buffers, elements *all)
+{
+    float **state = all->state;
+    state[FOPT_FIRST_MOMENT] = load_moments(v, w, FOPT_FIRST_MOMENT, tile, count, buffers);
+    state[FOPT_SECOND_MOMENT] = load_moments(v, w, FOPT_SECOND_MOMENT, tile, count, buffers);
+    state[FOPT_MAX_SECOND_MOMENT] = load_moments(v, w, FOPT_MAX_SECOND_MOMENT, tile, count, buffers);
+    state[FOPT_MOMENTUM_BUFFER] = load_moments(v, w, FOPT_MOMENTUM_BUFFER, tile, count, buffers);
+}
+
+FOPT_FN void store_moments(variant v, const work *w, unsigned kind, size_t count, tile_buffers *buffers, largest most)
+{
+    if (!(v.kinds & 1u << kind) || (!v.quantized && w->state_format[kind] == FOPT_F32))
+        return;
+    fopt_i_moments *const moments = &buffers->moments[kind];
+    moments->largest = fopt_i_float(most.of[kind]);
+    fopt_i_store_moments(w->state_format[kind], moments, count, buffers->state[kind]);
+}
+
+FOPT_FN bool may_be_quantized(largest most)
+{
+    bool good = true;
+    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
+        good = good && most.of[k] <= fopt_i_bits(FOPT_I_LARGEST_QUANTIZED);
+    return good;
 }
 
 FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64_t tile, size_t count)
 {
-    _Alignas(64) float buffers[2 + FOPT_I_STATE_KINDS][FOPT_I_TILE];
-    _Alignas(64) uint32_t random[FOPT_I_TILE / 2];
+    tile_buffers buffers;
     const fopt_i_record *r = w->record;
-    elements all = {.param = load(r->param, r->param_format, tile, count, buffers[0]),
-                    .grad = load(r->grad, r->grad_format, tile, count, buffers[1])};
-    fopt_i_moments moments[FOPT_I_STATE_KINDS];
+    elements all = {.param = load(r->param, r->param_format, tile, count, buffers.param),
+                    .grad = load(r->grad, r->grad_format, tile, count, buffers.grad),
+                    .old_param = buffers.old_param};
+    load_state(v, w, tile, count, &buffers, &all);
+
+    largest most = step_all(v, coef, count, &all);
+    if (v.quantized && !may_be_quantized(most)) {
+        const variant containing = {v.arithmetic, false, v.kinds, true, true};
+        fopt_i_load(FOPT_F32, buffers.old_param, count, all.param);
+        load_state(v, w, tile, count, &buffers, &all);
+        most = step_all(containing, coef, count, &all);
+    }
+
     bool rounds = false;
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-        if (v.kinds & 1u << k) {
-            rounds = rounds || w->state_format[k] != FOPT_F32;
-            moments[k] = moments_of(w, k, tile, random);
-            all.state[k] = load_moments(w->state_format[k], &moments[k], count, buffers[2 + k]);
-        }
-
-    step_all(v, coef, count, all);
-
+        rounds = rounds || (v.kinds & 1u << k && w->state_format[k] != FOPT_F32);
     if (rounds)
-        make_random(w, tile, random);
+        make_random(w, tile, buffers.random);
     if (r->param_format != FOPT_F32)
         fopt_i_store(r->param_format, fopt_i_at_tile(r->param, r->param_format, tile), count, all.param);
-    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-        if (v.kinds & 1u << k && w->state_format[k] != FOPT_F32)
-            fopt_i_store_moments(w->state_format[k], &moments[k], count, all.state[k]);
+    store_moments(v, w, FOPT_FIRST_MOMENT, count, &buffers, most);
+    store_moments(v, w, FOPT_SECOND_MOMENT, count, &buffers, most);
+    store_moments(v, w, FOPT_MAX_SECOND_MOMENT, count, &buffers, most);
+    store_moments(v, w, FOPT_MOMENTUM_BUFFER, count, &buffers, most);
 }
 
 /* ---- a whole tile that is bf16 throughout -------------------------------------------------------------------- */
@@ -278,9 +341,10 @@ static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint6
 #define FOPT_I_CASE(name, variant_name, kinds, quantized)                                                              \
     case fopt_i_loop_##name##_##variant_name:                                                                          \
         if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef) == 0)                                                     \
-            walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized}, w, first_tile, tile_count);        \
+            walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized, false}, w, first_tile, tile_count); \
         else                                                                                                           \
-            walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized}, w, first_tile, tile_count);       \
+            walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized, false}, w, first_tile,             \
+                       tile_count);                                                                                    \
         break;
         FOPT_I_LOOPS(FOPT_I_CASE)
 #undef FOPT_I_CASE

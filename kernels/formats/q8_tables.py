@@ -11,7 +11,6 @@ import struct
 from fractions import Fraction
 
 RUNS = 7
-MULTIPLIER = 150  # keeps the pieces' ends apart in eight cells
 SHIFT = Fraction(1, 2**24)  # is added to all that places are looked up for: none is below
 
 
@@ -43,8 +42,8 @@ def literal(x):
 class Map:
     """One of the two maps. What is encoded has been multiplied so that the largest of a block is `largest`."""
 
-    def __init__(self, has_sign, largest, mantissa_bits, multiplier):
-        self.has_sign, self.mantissa_bits, self.multiplier = has_sign, mantissa_bits, multiplier
+    def __init__(self, has_sign, largest, mantissa_bits):
+        self.has_sign, self.mantissa_bits = has_sign, mantissa_bits
         self.values = [Fraction(0)]  # by number; 1, the last of all, is no magnitude that is encoded
         starts = []  # numbers where a piece begins
         for run in range(RUNS):
@@ -111,27 +110,30 @@ class Map:
         x = rounded(self.at(1))
         return x if Fraction(x) >= self.at(1) else from_bits(bits(x) + 1)
 
-    def cells(self):
-        """Returns the three lines for each of eight values of the upper half of a float times the multiplier."""
+    def cells(self, count, line_count):
+        """Returns the least multiplier that keeps the pieces' ends apart, and the lines for each of `count` values,
+        modulo that, of the upper half of a float times the multiplier."""
         first = self.least() if not self.has_sign else float(SHIFT)
         last = from_bits(bits(float(self.largest + SHIFT)) + 8)
-        halves = {}
-        for half in range(bits(first) >> 16, (bits(last) >> 16) + 1):
-            halves.setdefault(half * self.multiplier >> 16, []).append(half)
-        assert len(halves) <= 8, (self.has_sign, len(halves))
-        rows = [None] * 8
-        for cell, those in halves.items():
-            low, high = those[0] << 16, those[-1] << 16 | 0xFFFF
-            rows[cell % 8] = self.exactly(3, Fraction(max(from_bits(low), first)), Fraction(from_bits(high)))
-        return [row or self.lines[-1:] * 3 for row in rows]
+        for multiplier in range(1, 512):
+            halves = {}
+            for half in range(bits(first) >> 16, (bits(last) >> 16) + 1):
+                halves.setdefault(half * multiplier >> 16, []).append(half)
+            rows = [self.lines[-1:] * line_count] * count
+            for cell, those in halves.items():
+                low, high = from_bits(those[0] << 16), from_bits(those[-1] << 16 | 0xFFFF)
+                rows[cell % count] = self.needed(Fraction(max(low, first)), Fraction(high))
+            if len(halves) <= count and max(map(len, rows)) <= line_count:
+                return multiplier, [row + row[-1:] * (line_count - len(row)) for row in rows]
+        raise AssertionError((self.has_sign, count, line_count))
 
     def by_code(self):
         up = [rounded(v) for v in self.values] + [1.0]
         return [-x for x in up[-2:0:-1]] + up if self.has_sign else up
 
-    def units(self):
-        """Returns, for each run, what its multiples are, as the sum of two floats: first the zero, whose unit is 0."""
-        rows = [(0.0, 0.0)] * 8
+    def units(self, count):
+        """Returns, for each run, what its values are multiples of, as the sum of two floats; the last is of the zero."""
+        rows = [(0.0, 0.0)] * count
         for run in range(RUNS):
             power = 2 ** (run + 1)  # the count of this run's magnitudes, doubled where they have a sign
             unit = Fraction(1, 10 ** (7 - run) * power * (1 if self.has_sign else 2))
@@ -165,8 +167,8 @@ def main():
     # sign, one also puts the first value at the beginning of a bin, so that below it lies the line of constant 1.
     first = Fraction(rounded(Fraction(13, 4 * 10**7)))
     last = Fraction(rounded(1 - Fraction(9, 2560)))
-    signed = Map(True, Fraction(11783, 10000), 1, MULTIPLIER)
-    unsigned = Map(False, (Fraction(7, 2**24) - SHIFT) * last / first, 2, MULTIPLIER)
+    signed = Map(True, Fraction(11783, 10000), 1)
+    unsigned = Map(False, (Fraction(7, 2**24) - SHIFT) * last / first, 2)
     print('''/*
  * The tables of FOPT_Q8, written by q8_tables.py.
  *
@@ -198,9 +200,6 @@ def main():
 #define FOPT_I_Q8_SIGNED_BITS   {signed.mantissa_bits}
 #define FOPT_I_Q8_UNSIGNED_BITS {unsigned.mantissa_bits}
 
-/* The upper half of a float times this, over 2^16, modulo 8 chooses a cell. */
-#define FOPT_I_Q8_MULTIPLIER {signed.multiplier}
-
 /* The two lines that can be the least in a bin. */
 typedef struct fopt_i_q8_bin {{
     alignas(16) float slope;
@@ -222,21 +221,40 @@ FOPT_I_LITERALS fopt_i_q8_maps fopt_i_q8_literals = {{''')
     print('''};
 
 #ifndef __CUDACC__
-/* The same for vector registers of a CPU, which permute eight floats. */
+/* The same for vector registers of a CPU, which permute eight floats, or sixteen. The upper half of a float times the
+ * multiplier, over 2^16, chooses a cell by its last bits; in each cell the least of all lines is one of few. */
+#if defined(__AVX512BW__) && defined(__AVX512DQ__)
+#define FOPT_I_Q8_CELLS 16
+#define FOPT_I_Q8_LINES 2
+#else
+#define FOPT_I_Q8_CELLS 8
+#define FOPT_I_Q8_LINES 3
+#endif
+
 typedef struct fopt_i_q8_lanes {
-    float slope[3][8], offset[3][8]; /* by cell: the three lines that can be the least there */
-    float unit[8], unit_rest[8];     /* by exponent: what the values of a run are multiples of, as a sum */
+    int multiplier;
+    float slope[FOPT_I_Q8_LINES][FOPT_I_Q8_CELLS], offset[FOPT_I_Q8_LINES][FOPT_I_Q8_CELLS]; /* by cell */
+    float unit[FOPT_I_Q8_CELLS], unit_rest[FOPT_I_Q8_CELLS]; /* by exponent: what a run's values are multiples of */
 } fopt_i_q8_lanes;
-''')
+
+#if FOPT_I_Q8_CELLS == 16''')
+    for count, line_count in (16, 2), (8, 3):
+        for name, m in ("signed", signed), ("unsigned", unsigned):
+            (multiplier, cells), units = m.cells(count, line_count), m.units(count)
+            print(f"FOPT_I_LITERALS fopt_i_q8_lanes fopt_i_q8_{name}_lanes = {{\n    .multiplier = {multiplier},")
+            for field, part in ("slope", 0), ("offset", 1):
+                rows = [wrapped(literals([row[line][part] for row in cells]), 12) for line in range(line_count)]
+                print_member(field, ",\n".join("        {\n" + row + "}" for row in rows))
+            for field, part in ("unit", 0), ("unit_rest", 1):
+                print_member(field, wrapped(literals([row[part] for row in units])))
+            print("};")
+        print("#else" if count == 16 else "#endif")
+    print('''
+/* The values' bytes, the lowest first, for registers that look bytes up. */''')
     for name, m in ("signed", signed), ("unsigned", unsigned):
-        cells, units = m.cells(), m.units()
-        print(f"FOPT_I_LITERALS fopt_i_q8_lanes fopt_i_q8_{name}_lanes = {{")
-        for field, part in ("slope", 0), ("offset", 1):
-            rows = [wrapped(literals([row[line][part] for row in cells]), 12) for line in range(3)]
-            print_member(field, ",\n".join("        {\n" + row + "}" for row in rows))
-        for field, part in ("unit", 0), ("unit_rest", 1):
-            print_member(field, wrapped(literals([row[part] for row in units])))
-        print("};")
+        print(f"FOPT_I_LITERALS uint8_t fopt_i_q8_{name}_bytes[4][256] = {{")
+        rows = [wrapped([str(bits(x) >> shift & 0xFF) for x in m.by_code()]) for shift in (0, 8, 16, 24)]
+        print(",\n".join("    {\n" + row + "}" for row in rows) + "};")
     print('''#endif
 /* clang-format on */
 

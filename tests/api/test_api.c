@@ -42,6 +42,7 @@ Test(api, names)
     cr_expect_str_eq(fopt_isa_name(FOPT_ISA_BASELINE), "baseline");
     cr_expect_str_eq(fopt_isa_name(FOPT_ISA_AVX2), "avx2");
     cr_expect_str_eq(fopt_isa_name(FOPT_ISA_AVX512), "avx512");
+    cr_expect_str_eq(fopt_isa_name(FOPT_ISA_AVX512_VBMI), "avx512vbmi");
     for (int unknown = 99; unknown >= -1; unknown -= 100) {
         cr_expect_null(fopt_rule_name((fopt_rule)unknown));
         cr_expect_null(fopt_format_name((fopt_format)unknown));

@@ -2,8 +2,8 @@
 # The library built without CMake, as another build system would: its bits are those of CMake's, and a compiler that was
 # told to compute otherwise is refused, in words. Such a build compiles
 #   cc -O2 -std=c11 -Iinclude -c kernels/cpu/*.c host/*.c
-# but host/cuda_*.c, and links with -lm. kernels/cpu/walk_avx2.c and walk_avx512.c want the flags of their instruction
-# set, as in CMakeLists.txt: without them the library lacks the set.
+# but host/cuda_*.c, and links with -lm. kernels/cpu/walk_avx*.c want the flags of their instruction set, as
+# in CMakeLists.txt: without them the library lacks the set.
 # Arguments: the project's folder, the shared library. Prints TAP.
 set -u
 project=$1 library=$2
@@ -91,7 +91,7 @@ int main(void)
     fopt_device_info info = {.size = sizeof info};
     if (fopt_device_query((fopt_device){FOPT_CPU, 0}, &info) != FOPT_OK)
         return 1;
-    for (int isa = 1; isa <= FOPT_ISA_AVX512; isa++) {
+    for (int isa = 1; fopt_isa_name((fopt_isa)isa); isa++) {
         if (!(info.isas & 1u << isa))
             continue;
         hash = 0xcbf29ce484222325u;
@@ -116,6 +116,7 @@ build() { # FOLDER COMPILER SETS FLAGS...
         *.cuda_*) continue ;;
         sets.walk_avx2) own=(-mavx2 -mfma) ;;
         sets.walk_avx512) own=(-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl) ;;
+        sets.walk_avx512vbmi) own=(-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi) ;;
         esac
         "$compiler" -O2 -std=c11 "${@:4}" -I"$project/include" "${own[@]}" -c "$source" -o "$folder/$name.o" || return 1
     done

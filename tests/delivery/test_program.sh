@@ -46,7 +46,7 @@ grep -q 'matrix product .*cuBLAS' out || cuda=unfit
 grep -q '^cuda: none' out && cuda=absent
 
 good=0
-for isa in baseline $(grep -E '^instruction sets' out | grep -oE 'avx2|avx512'); do
+for isa in baseline $(grep -E '^instruction sets' out | grep -oE 'avx2|avx512(vbmi)?'); do
     FUSEDOPT_ISA=$isa run info
     [ "$status" -eq 0 ] && grep -q "$isa (chosen)" out || good=1
     FUSEDOPT_ISA=$isa run verify --case 7
@@ -57,7 +57,7 @@ FUSEDOPT_ISA='' run info
 [ "$status" -eq 0 ]
 report $? "an empty FUSEDOPT_ISA chooses nothing"
 FUSEDOPT_ISA=$'sse9\n\e[31m' run train --epochs 1
-[ "$status" -ne 0 ] && grep -q "FUSEDOPT_ISA is 'sse9??\[31m', must be avx512, avx2 or baseline" err
+[ "$status" -ne 0 ] && grep -q "FUSEDOPT_ISA is 'sse9??\[31m', must be avx512vbmi, avx512, avx2 or baseline" err
 report $? "any other FUSEDOPT_ISA is refused, by name"
 
 run train --help
