@@ -118,6 +118,44 @@ FOPT_FN void step_all(variant v, const fopt_i_coef *coef, size_t count, elements
     step_rest(v, coef, count - whole, all);
 }
 
+/* ---- ordinary gradients -------------------------------------------------------------------------------------- */
+
+/* Tells whether a rule may leave something out where a tile's gradients are ordinary. */
+FOPT_FN bool asks_for_ordinary(variant v)
+{
+    return v.simple && v.kinds & FOPT_I_SECOND;
+}
+
+FOPT_FN variant ordinary(variant v)
+{
+    v.kinds |= FOPT_I_ORDINARY;
+    return v;
+}
+
+/* Twice a number's bits have no sign; one less, and zero is above all others. */
+FOPT_FN bool are_ordinary(const float *grad, size_t count)
+{
+    uint32_t least = UINT32_MAX, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t twice = 2 * fopt_i_bits(grad[i]);
+        least = twice - 1 < least ? twice - 1 : least;
+        most = twice > most ? twice : most;
+    }
+    return least >= 2 * fopt_i_bits(FOPT_I_LEAST_ORDINARY) - 1 && most <= 2 * fopt_i_bits(FOPT_I_MOST_ORDINARY);
+}
+
+FOPT_FN bool are_ordinary_bf16(const fopt_i_bf16 *grad)
+{
+    uint16_t least = UINT16_MAX, most = 0;
+    for (size_t i = 0; i < FOPT_I_TILE; i++) {
+        const uint16_t twice = (uint16_t)(2 * grad[i]), before = (uint16_t)(twice - 1);
+        least = before < least ? before : least;
+        most = twice > most ? twice : most;
+    }
+    return least >= 2 * (fopt_i_bits(FOPT_I_LEAST_ORDINARY) >> 16) - 1 &&
+           most <= 2 * (fopt_i_bits(FOPT_I_MOST_ORDINARY) >> 16);
+}
+
 /* ---- a tile of any formats ----------------------------------------------------------------------------------- */
 
 /* Returns a tile of parameters or gradients as floats: in place, or decoded into `buffer`. */
@@ -162,7 +200,10 @@ FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64
             all.state[k] = load_moments(w->state_format[k], &moments[k], count, buffers[2 + k]);
         }
 
-    step_all(v, coef, count, all);
+    if (asks_for_ordinary(v) && are_ordinary(all.grad, count))
+        step_all(ordinary(v), coef, count, all);
+    else
+        step_all(v, coef, count, all);
 
     if (r->param_format != FOPT_F32)
         fopt_i_store(r->param_format, fopt_i_at_tile(r->param, r->param_format, tile), count, all.param);
@@ -242,12 +283,28 @@ FOPT_FN void walk_tiles(variant v, const work *w, uint64_t first_tile, uint64_t 
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
         const uint64_t rest = w->record->count - tile * FOPT_I_TILE;
         const size_t count = rest < FOPT_I_TILE ? (size_t)rest : FOPT_I_TILE;
-        if (in_registers && count == FOPT_I_TILE)
+        if (in_registers && count == FOPT_I_TILE && asks_for_ordinary(v) &&
+            are_ordinary_bf16(fopt_i_at_tile(w->record->grad, FOPT_BF16, tile)))
+            step_bf16_tile(ordinary(v), w, &coef, tile);
+        else if (in_registers && count == FOPT_I_TILE)
             step_bf16_tile(v, w, &coef, tile);
         else
             step_tile(v, w, &coef, tile, count);
     }
 }
+
+/* Each loop is a function of its own, or two: in one for all of them no constant would stay in a register. */
+#define FOPT_I_WALK(name, variant_name, kinds, quantized)                                                              \
+    FOPT_I_NOINLINE void walk_##name##_##variant_name(const work *w, uint64_t first_tile, uint64_t tile_count)         \
+    {                                                                                                                  \
+        walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized}, w, first_tile, tile_count);           \
+    }                                                                                                                  \
+    FOPT_I_NOINLINE void walk_simple_##name##_##variant_name(const work *w, uint64_t first_tile, uint64_t tile_count)  \
+    {                                                                                                                  \
+        walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized}, w, first_tile, tile_count);            \
+    }
+FOPT_I_LOOPS(FOPT_I_WALK)
+#undef FOPT_I_WALK
 
 static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint64_t tile_count)
 {
@@ -256,9 +313,9 @@ static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint6
 #define FOPT_I_CASE(name, variant_name, kinds, quantized)                                                              \
     case fopt_i_loop_##name##_##variant_name:                                                                          \
         if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef) == 0)                                                     \
-            walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized}, w, first_tile, tile_count);        \
+            walk_simple_##name##_##variant_name(w, first_tile, tile_count);                                            \
         else                                                                                                           \
-            walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized}, w, first_tile, tile_count);       \
+            walk_##name##_##variant_name(w, first_tile, tile_count);                                                   \
         break;
         FOPT_I_LOOPS(FOPT_I_CASE)
 #undef FOPT_I_CASE
