@@ -14,12 +14,14 @@
 #include "codec.h"
 #include "isa.h"
 
-/* A row of FOPT_I_LOOPS, with or without the options that are most often off: choosing between their outcomes by masks
- * takes a fifth of the time of a loop that arithmetic bounds. It is a constant wherever a function with it is
- * inlined. */
+/* Which of a rule's options a loop has: choosing between their outcomes by masks takes a fifth of the time of a loop that
+ * arithmetic bounds, and computing what is rarely asked for as much again. */
+typedef enum options { ALL_OPTIONS, USUAL_OPTIONS, NO_OPTIONS } options;
+
+/* A row of FOPT_I_LOOPS, with some options. It is a constant wherever a function with it is inlined. */
 typedef struct variant {
     fopt_i_arithmetic arithmetic;
-    bool simple;
+    options options;
     unsigned kinds;
     bool quantized;
 } variant;
@@ -34,8 +36,8 @@ typedef struct work {
 FOPT_FN fopt_i_element update(variant v, const fopt_i_coef *coef, fopt_i_element e, float gradient)
 {
     fopt_i_coef own = *coef;
-    if (v.simple)
-        fopt_i_simplify(v.arithmetic, &own);
+    if (v.options != ALL_OPTIONS)
+        fopt_i_simplify(v.arithmetic, &own, v.options == NO_OPTIONS);
     return fopt_i_update_element(v.arithmetic, v.kinds, &own, e, gradient);
 }
 
@@ -123,7 +125,7 @@ FOPT_FN void step_all(variant v, const fopt_i_coef *coef, size_t count, elements
 /* Tells whether a rule may leave something out where a tile's gradients are ordinary. */
 FOPT_FN bool asks_for_ordinary(variant v)
 {
-    return v.simple && v.kinds & FOPT_I_SECOND;
+    return v.options == NO_OPTIONS && v.kinds & FOPT_I_SECOND;
 }
 
 FOPT_FN variant ordinary(variant v)
@@ -293,17 +295,19 @@ FOPT_FN void walk_tiles(variant v, const work *w, uint64_t first_tile, uint64_t 
     }
 }
 
-/* Each loop is a function of its own, or two: in one for all of them no constant would stay in a register. */
+/* Each loop is a function of its own for each set of options: in one for all of them no constant would stay in a
+ * register. */
 #define FOPT_I_WALK(name, variant_name, kinds, quantized)                                                              \
-    FOPT_I_NOINLINE void walk_##name##_##variant_name(const work *w, uint64_t first_tile, uint64_t tile_count)         \
+    FOPT_I_WALK_WITH(ALL_OPTIONS, name, variant_name, kinds, quantized)                                                \
+    FOPT_I_WALK_WITH(USUAL_OPTIONS, name, variant_name, kinds, quantized)                                              \
+    FOPT_I_WALK_WITH(NO_OPTIONS, name, variant_name, kinds, quantized)
+#define FOPT_I_WALK_WITH(options, name, variant_name, kinds, quantized)                                                \
+    FOPT_I_NOINLINE void walk_##name##_##variant_name##_##options(const work *w, uint64_t first, uint64_t count)       \
     {                                                                                                                  \
-        walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized}, w, first_tile, tile_count);           \
-    }                                                                                                                  \
-    FOPT_I_NOINLINE void walk_simple_##name##_##variant_name(const work *w, uint64_t first_tile, uint64_t tile_count)  \
-    {                                                                                                                  \
-        walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized}, w, first_tile, tile_count);            \
+        walk_tiles((variant){fopt_i_arithmetic_##name, options, kinds, quantized}, w, first, count);                   \
     }
 FOPT_I_LOOPS(FOPT_I_WALK)
+#undef FOPT_I_WALK_WITH
 #undef FOPT_I_WALK
 
 static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint64_t tile_count)
@@ -312,10 +316,12 @@ static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint6
     switch (loop) {
 #define FOPT_I_CASE(name, variant_name, kinds, quantized)                                                              \
     case fopt_i_loop_##name##_##variant_name:                                                                          \
-        if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef) == 0)                                                     \
-            walk_simple_##name##_##variant_name(w, first_tile, tile_count);                                            \
+        if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef, false))                                                   \
+            walk_##name##_##variant_name##_ALL_OPTIONS(w, first_tile, tile_count);                                     \
+        else if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef, true))                                               \
+            walk_##name##_##variant_name##_USUAL_OPTIONS(w, first_tile, tile_count);                                   \
         else                                                                                                           \
-            walk_##name##_##variant_name(w, first_tile, tile_count);                                                   \
+            walk_##name##_##variant_name##_NO_OPTIONS(w, first_tile, tile_count);                                      \
         break;
         FOPT_I_LOOPS(FOPT_I_CASE)
 #undef FOPT_I_CASE

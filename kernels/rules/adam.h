@@ -37,9 +37,10 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
+FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
+    const uint32_t rare = fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
 }
 
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)

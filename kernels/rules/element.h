@@ -8,7 +8,8 @@
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element; what it averages has gone through
  *                                                       fopt_i_bounded() or fopt_i_averageable(), and no operation
  *                                                       meets a subnormal number (arithmetic.h)
- *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are; 0 if none was on
+ *   fopt_i_NAME_simplify(coef, entirely)                turns off the options that almost always are off, or all that
+ *                                                       most often are; returns 0 if none was on
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept

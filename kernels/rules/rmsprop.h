@@ -35,9 +35,10 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
+FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->average.from_new);
+    const uint32_t rare = fopt_i_turn_off(&c->average.from_new);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
 }
 
 /* Returns the difference of an average of squares and the square of an average, or 0 if rounding makes it negative, of

@@ -44,9 +44,10 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c)
+FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->averages) | fopt_i_turn_off(&c->nesterov);
+    const uint32_t rare = fopt_i_turn_off(&c->averages);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) : rare;
 }
 
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
