@@ -18,8 +18,8 @@
  *  - A "tile" is 256 consecutive elements, counted from the start of a tensor.
  *
  * Numerics
- *  The arithmetic is IEEE single precision, round to nearest even, subnormal parameters and gradients kept, fused only
- *  where the formulas say so. The result depends on the inputs alone: not on the device, the instruction set, the
+ *  The arithmetic is IEEE single precision, round to nearest even, subnormal parameters kept, fused only where the
+ *  formulas say so. The result depends on the inputs alone: not on the device, the instruction set, the
  *  number of threads, the route (fopt_step or fopt_update), or how tensors are cut into shards at tile boundaries.
  *  The caller's rounding and flush-to-zero modes are neither used nor changed. Which bits a NaN has is not specified,
  *  except that 16-bit formats store one canonical NaN (0x7fc0 and 0x7e00).
@@ -29,6 +29,10 @@
  *  within the bound that exact arithmetic has, but for the rounding of stored moments and for FOPT_CENTERED. A NaN or
  *  infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch, unless a moment is
  *  quantized; other elements are untouched.
+ *
+ *  No finite input makes a step slow. CPUs take ten times as long to multiply or divide where a subnormal number is
+ *  met: so what is too small to count is zero before it is multiplied (see fopt_rule). A parameter whose update is zero
+ *  keeps its bits.
  *
  * Streams (CUDA)
  *  - A call that is given a stream, except fopt_get_step(), only enqueues on it, takes its values at the call, and may
@@ -179,7 +183,18 @@ typedef struct CUstream_st *fopt_stream;
  *
  * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
  * Where g is squared, a finite g counts as no more than 2^63 (9e18) in magnitude, so that its square is finite; in
- * FOPT_EMA_MOMENTUM's average, as no more than 2^126. A moment whose magnitude is below FLT_MIN is stored as zero.
+ * FOPT_EMA_MOMENTUM's average, as no more than 2^126.
+ *
+ * What is too small counts as zero. With S = 2^-78, 3.3e-24, this is
+ *  - where g is squared, a g below 4.4e-19, or of which (1 - alpha) * g^2 or (1 - beta2) * g^2 is below FLT_MIN (a g
+ *    below 3.4e-18 with 0.999); in FOPT_EMA_MOMENTUM's average a g below S; elsewhere one of which lr * g, or what b
+ *    gets of it, is below FLT_MIN;
+ *  - m or a below S, b (and FOPT_NESTEROV's sum) below S / momentum, and any of them of which the update would be below
+ *    FLT_MIN; s and v below 2 * FLT_MIN, and what they would change by less than FLT_MIN. Moments are stored as they
+ *    count: none is subnormal;
+ *  - an update below FLT_MIN, and decay, weight_decay * p or lr * weight_decay * p, below S;
+ *  - a factor below 2^-100: lr, weight_decay and their product, 1 - dampening; a beta, alpha or momentum below 2^-44,
+ *    where the distance from 1 is no smaller than that either. An eps that is not zero is no smaller than FLT_MIN.
  */
 typedef enum fopt_rule { FOPT_SGD = 0, FOPT_RMSPROP = 1, FOPT_ADAM = 2, FOPT_ADAMW = 3 } fopt_rule;
 
@@ -250,8 +265,7 @@ FOPT_API const char *fopt_isa_name(fopt_isa isa);
  * what differs. A hyperparameter or flag that the rule does not use must stay zero.
  *
  * Ranges: lr, eps, weight_decay in [0, 1e9]; beta1, beta2, alpha, momentum in [0, 1); dampening in [0, 1].
- * With eps 0 an element whose moments are zero becomes NaN (0 / 0), as in PyTorch. Since moments below FLT_MIN are
- * zero, an eps below 1e-16 no longer bounds the step where gradients are below 1e-17.
+ * With eps 0 an element whose moments are zero becomes NaN (0 / 0), as in PyTorch.
  */
 typedef struct fopt_group {
     size_t size;

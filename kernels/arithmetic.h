@@ -86,6 +86,74 @@ FOPT_FN double fopt_i_power(double base, int64_t exponent)
 }
 
 /*
+ * No slow values. CPUs take ten times as long to multiply, divide or take a root where an operand or the result is
+ * subnormal, and flush-to-zero is not the same on all machines. So here no finite input leads to such an operation:
+ * what is smaller than some least magnitude counts as zero before it is multiplied. A least magnitude is computed once
+ * a step; it is so small that what is left out is below FLT_MIN, or FOPT_I_SMALL where two terms may cancel.
+ */
+
+/* The sum that fmaf() rounds is zero or normal, however its two terms cancel, if the larger of them is no smaller than
+ * this and the smaller one, unless zero, is of normal numbers: the product of two floats has 48 bits. */
+#define FOPT_I_SMALL 0x1p-78f
+
+/* What a least magnitude is multiplied by where roundings stand between it and the product. */
+#define FOPT_I_MARGIN (1.0 + 0x1p-20)
+
+/* Returns the least normal magnitude whose product with a factor is not below `product`. */
+FOPT_FN float fopt_i_least(double product, float factor)
+{
+    const double exact = factor > 0.0f ? product / (double)factor : 0.0;
+    const float least = (float)(exact > (double)FLT_MIN ? exact : (double)FLT_MIN);
+    const bool rounded_down = (double)least * (double)factor < product && factor > 0.0f;
+    return fopt_i_float(fopt_i_bits(least) + (rounded_down ? 1 : 0));
+}
+
+/* Rounds a factor that is constant during a step; what is so small that `least` magnitudes would matter counts as 0. */
+FOPT_FN float fopt_i_factor(double factor)
+{
+    return (float)(factor < 0x1p-100 ? 0.0 : factor);
+}
+
+/* Returns the least momentum buffer that counts: its part in a sum, and its step. */
+FOPT_FN float fopt_i_least_buffer(float momentum, float least_step)
+{
+    const float least = momentum > 0.0f ? fopt_i_least((double)FOPT_I_SMALL, momentum) : FOPT_I_SMALL;
+    return least > least_step ? least : least_step;
+}
+
+/* Rounds an eps: one that is not zero stays so. */
+FOPT_FN float fopt_i_eps(double eps)
+{
+    return (float)(eps > 0.0 && eps < (double)FLT_MIN ? (double)FLT_MIN : eps);
+}
+
+/* Tells whether a magnitude is below `least`, which a NaN is not. On CPUs in bits: comparing floats is an operation on
+ * a subnormal too. */
+FOPT_FN bool fopt_i_is_below(float x, float least)
+{
+#ifdef __CUDA_ARCH__
+    return fabsf(x) < least;
+#else
+    return (int32_t)(fopt_i_bits(x) & 0x7fffffffu) < (int32_t)fopt_i_bits(least);
+#endif
+}
+
+/* Makes zero of what is below `least`. By mask: of conditions one after the other gcc 12 makes a path for each outcome,
+ * and computes all that follows in each. */
+FOPT_FN float fopt_i_flush(float x, float least)
+{
+    return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(fopt_i_is_below(x, least)));
+}
+
+/* Makes zero of a numerator that is below `least`, or whose quotient is below `least_quotient`. Compares floats, of
+ * which none is subnormal: in bits, a NaN in the denominator would make zero of one in x. */
+FOPT_FN float fopt_i_numerator(float x, float denominator, float least_quotient, float least)
+{
+    const bool small = fabsf(x) < fmaf(denominator, least_quotient, least);
+    return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(small));
+}
+
+/*
  * An exponential moving average, a * (1 - w) + x * w.
  *
  * Computed as a step from the nearer end: a + w (x - a) if w < 1/2, else x - (1 - w)(x - a), with w and 1 - w each
@@ -94,58 +162,81 @@ FOPT_FN double fopt_i_power(double base, int64_t exponent)
  */
 typedef struct fopt_i_ema {
     float weight;      /* w, or -(1 - w) */
+    float least;       /* difference of squares that counts */
+    float least_root;  /* number whose square counts */
     uint32_t from_new; /* mask */
 } fopt_i_ema;
+
+/* The least weight besides 0: times FOPT_I_SMALL it is normal, and it bounds what counts as small by 2^-40. */
+#define FOPT_I_LEAST_WEIGHT 0x1p-44
 
 /* `keep` is 1 - w: the beta or alpha of the rule. */
 FOPT_FN fopt_i_ema fopt_i_ema_coefficients(double keep)
 {
+    const bool from_new = keep <= 0.5;
+    const double nearer = from_new ? keep : 1.0 - keep;
+    const double weight = nearer >= FOPT_I_LEAST_WEIGHT ? nearer : from_new ? 0.0 : FOPT_I_LEAST_WEIGHT;
     fopt_i_ema c;
-    c.from_new = fopt_i_mask(keep <= 0.5);
-    c.weight = (float)(keep <= 0.5 ? -keep : 1.0 - keep);
+    c.from_new = fopt_i_mask(from_new);
+    c.weight = (float)(from_new ? -weight : weight);
+    c.least = from_new ? fopt_i_least((double)FLT_MIN, (float)weight) : FLT_MIN;
+    c.least_root = fopt_i_least(0x1p-63 * FOPT_I_MARGIN, (float)sqrt(from_new ? 1.0 : weight));
+    c.least_root = c.least_root > 0x1p-61f ? c.least_root : 0x1p-61f;
     return c;
 }
 
-/* Makes zero of a subnormal, which no stored moment is: a first moment whose gradient stays zero decays right into that
- * range, where CPUs are ten times slower. By mask: of conditions one after the other gcc 12 makes a path for each
- * outcome, and computes all that follows in each. */
-FOPT_FN float fopt_i_moment(float x)
-{
-    return fopt_i_float(fopt_i_bits(x) & ~fopt_i_mask(fabsf(x) < FLT_MIN));
-}
-
+/* Averages what is zero or no smaller than FOPT_I_SMALL: so is the difference, but for a factor of 2^-24. What is
+ * stored of it must have gone through fopt_i_moment() or fopt_i_numerator(). */
 FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
 {
     return fmaf(c.weight, x - a, fopt_i_select(c.from_new, x, a));
 }
 
-/* The same of a square, of a gradient that fopt_i_bounded() has seen. */
-FOPT_FN float fopt_i_average_square(fopt_i_ema c, float g, float a)
+/* Makes zero of a moment with a sign that is too small to be averaged again. */
+FOPT_FN float fopt_i_moment(float x)
 {
-    return fopt_i_moment(fopt_i_average(c, g * g, a));
+    return fopt_i_flush(x, FOPT_I_SMALL);
 }
 
-/* Moves a finite `x` beyond +-most to that, and makes a NaN of what is not finite, so that it is seen. In bits, which are
- * ordered as magnitudes are: of two comparisons of floats gcc 12 makes eight operations. */
-FOPT_FN float fopt_i_clamp(float x, float most)
+/* An ordinary gradient is zero or from 2^-40 to 2^63: where it is squared nothing has to be clamped, and but for
+ * from_new no difference is subnormal. Whoever has found a tile's gradients ordinary may leave that out. */
+#define FOPT_I_LEAST_ORDINARY 0x1p-40f
+#define FOPT_I_MOST_ORDINARY  0x1p63f
+
+/* Averages a square, of a gradient that fopt_i_bounded() has seen. Neither has a sign: nothing cancels but in the
+ * difference, which counts as none if it is subnormal. An average that a step may halve is no smaller than 2 FLT_MIN. */
+FOPT_FN float fopt_i_average_square(bool ordinary, fopt_i_ema c, float g, float a)
 {
-    const uint32_t sign = fopt_i_bits(x) & 0x80000000u, magnitude = fopt_i_bits(x) & 0x7fffffffu;
+    const float x = g * g;
+    const float difference = ordinary ? x - a : fopt_i_flush(x - a, c.least);
+    const uint32_t bits = fopt_i_bits(fmaf(c.weight, difference, fopt_i_select(c.from_new, x, a)));
+    return fopt_i_float(bits & ~fopt_i_mask(bits < fopt_i_bits(2 * FLT_MIN)));
+}
+
+/* Makes zero of what is below `least`, moves a finite `x` beyond +-most to that, and makes a NaN of what is not finite,
+ * so that it is seen. In bits, which are ordered as magnitudes are: of two comparisons of floats gcc 12 makes eight
+ * operations. */
+FOPT_FN float fopt_i_clamp(float x, float least, float most)
+{
+    const uint32_t sign = fopt_i_bits(x) & 0x80000000u, all = fopt_i_bits(x) & 0x7fffffffu;
+    const uint32_t magnitude = all & ~fopt_i_mask((int32_t)all < (int32_t)fopt_i_bits(least));
     const uint32_t clamped = magnitude < fopt_i_bits(most) ? magnitude : fopt_i_bits(most);
-    return fmaf(x, 0.0f, fopt_i_float(clamped | sign));
+    return fmaf(fopt_i_float(magnitude), 0.0f, fopt_i_float(clamped | sign));
 }
 
 /* Clamps what is averaged, where fopt_i_bounded() does not: the difference of two such is finite. */
 FOPT_FN float fopt_i_averageable(float x)
 {
-    return fopt_i_clamp(x, 0x1p126f);
+    return fopt_i_clamp(x, FOPT_I_SMALL, 0x1p126f);
 }
 
-/* Clamps the gradient of a rule that divides by the root of an average of squares, so that its square is finite. If only
- * the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact arithmetic, and
- * no average of g or g^2 overflows. */
-FOPT_FN float fopt_i_bounded(float g)
+/* Clamps the gradient of a rule that divides by the root of an average of squares so that its square is finite. If
+ * only the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact
+ * arithmetic, and no average of g or g^2 overflows. For the same reason one whose square leaves nothing in the average
+ * counts as zero; divided by any root, what is left is normal. */
+FOPT_FN float fopt_i_bounded(bool ordinary, fopt_i_ema squares, float g)
 {
-    return fopt_i_clamp(g, 0x1p63f);
+    return ordinary ? g : fopt_i_clamp(g, squares.least_root, FOPT_I_MOST_ORDINARY);
 }
 
 #endif

@@ -95,7 +95,7 @@ static void judge_one(const judge_arrays *after, size_t array, size_t begin, siz
                       want, magnitude, (double)after->absmax[array][(element - begin) / quantized_block(format)]);
     else
         ulps = oracle_error(format, is_average(array), got, want, magnitude);
-    /* "A moment whose magnitude is below FLT_MIN is stored as zero." */
+    /* "Moments are stored as they count: none is subnormal." */
     if (array != JUDGE_PARAM && !is_quantized(format) && fpclassify((float)got) == FP_SUBNORMAL)
         ulps = (double)INFINITY;
     note_worst(ulps, element, got, want, worst);

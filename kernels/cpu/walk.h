@@ -14,12 +14,15 @@
 #include "codec.h"
 #include "isa.h"
 
-/* A row of FOPT_I_LOOPS, with or without the options that are most often off: choosing between their outcomes by masks
- * takes a fifth of the time of a loop that arithmetic bounds. So does fopt_i_contain(), which a quantized loop goes
- * without until a tile needs it. It is a constant wherever a function with it is inlined. */
+/* Which of a rule's options a loop has: choosing between their outcomes by masks takes a fifth of the time of a loop that
+ * arithmetic bounds, and computing what is rarely asked for as much again. */
+typedef enum options { ALL_OPTIONS, USUAL_OPTIONS, NO_OPTIONS } options;
+
+/* A row of FOPT_I_LOOPS, with some options, and whether it calls fopt_i_contain(), which a quantized loop goes without
+ * until a tile needs it. It is a constant wherever a function with it is inlined. */
 typedef struct variant {
     fopt_i_arithmetic arithmetic;
-    bool simple;
+    options options;
     unsigned kinds;
     bool quantized, contains;
 } variant;
@@ -27,6 +30,7 @@ typedef struct variant {
 /* One tensor's part of a walk: what its elements are computed with. */
 typedef struct work {
     const fopt_i_record *record;
+    unsigned loop; /* of FOPT_I_LOOPS */
     const fopt_format *state_format;
     fopt_i_beginning beginning;
 } work;
@@ -34,8 +38,8 @@ typedef struct work {
 FOPT_FN fopt_i_element update(variant v, const fopt_i_coef *coef, fopt_i_element e, float gradient)
 {
     fopt_i_coef own = *coef;
-    if (v.simple)
-        fopt_i_simplify(v.arithmetic, &own);
+    if (v.options != ALL_OPTIONS)
+        fopt_i_simplify(v.arithmetic, &own, v.options == NO_OPTIONS);
     return fopt_i_update_element(v.arithmetic, v.kinds, &own, e, gradient);
 }
 
@@ -146,6 +150,44 @@ FOPT_FN largest step_all(variant v, const fopt_i_coef *coef, size_t count, const
     return most;
 }
 
+/* ---- ordinary gradients -------------------------------------------------------------------------------------- */
+
+/* Tells whether a rule may leave something out where a tile's gradients are ordinary. */
+FOPT_FN bool asks_for_ordinary(variant v)
+{
+    return v.options == NO_OPTIONS && v.kinds & FOPT_I_SECOND;
+}
+
+FOPT_FN variant ordinary(variant v)
+{
+    v.kinds |= FOPT_I_ORDINARY;
+    return v;
+}
+
+/* Twice a number's bits have no sign; one less, and zero is above all others. */
+FOPT_FN bool are_ordinary(const float *grad, size_t count)
+{
+    uint32_t least = UINT32_MAX, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t twice = 2 * fopt_i_bits(grad[i]);
+        least = twice - 1 < least ? twice - 1 : least;
+        most = twice > most ? twice : most;
+    }
+    return least >= 2 * fopt_i_bits(FOPT_I_LEAST_ORDINARY) - 1 && most <= 2 * fopt_i_bits(FOPT_I_MOST_ORDINARY);
+}
+
+FOPT_FN bool are_ordinary_bf16(const fopt_i_bf16 *grad)
+{
+    uint16_t least = UINT16_MAX, most = 0;
+    for (size_t i = 0; i < FOPT_I_TILE; i++) {
+        const uint16_t twice = (uint16_t)(2 * grad[i]), before = (uint16_t)(twice - 1);
+        least = before < least ? before : least;
+        most = twice > most ? twice : most;
+    }
+    return least >= 2 * (fopt_i_bits(FOPT_I_LEAST_ORDINARY) >> 16) - 1 &&
+           most <= 2 * (fopt_i_bits(FOPT_I_MOST_ORDINARY) >> 16);
+}
+
 /* ---- a tile of any formats ----------------------------------------------------------------------------------- */
 
 /* Returns a tile of parameters or gradients as floats: in place, or decoded into `buffer`. */
@@ -225,6 +267,21 @@ FOPT_FN bool may_be_quantized(largest most)
     return good;
 }
 
+/* Steps a part of a tile with fopt_i_contain(): rarely, so that there is one such loop for all options. */
+FOPT_I_NOINLINE largest step_contained(const work *w, const fopt_i_coef *coef, size_t count, const elements *all)
+{
+    switch (w->loop) {
+#define FOPT_I_CASE(name, variant_name, kinds, quantized)                                                              \
+    case fopt_i_loop_##name##_##variant_name:                                                                          \
+        if (quantized)                                                                                                 \
+            return step_all((variant){fopt_i_arithmetic_##name, ALL_OPTIONS, kinds, true, true}, coef, count, all);    \
+        break;
+        FOPT_I_LOOPS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return (largest){{0}};
+}
+
 FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64_t tile, size_t count)
 {
     tile_buffers buffers;
@@ -234,12 +291,15 @@ FOPT_FN void step_tile(variant v, const work *w, const fopt_i_coef *coef, uint64
                     .old_param = buffers.old_param};
     load_state(v, w, tile, count, &buffers, &all);
 
-    largest most = step_all(v, coef, count, &all);
+    largest most;
+    if (asks_for_ordinary(v) && are_ordinary(all.grad, count))
+        most = step_all(ordinary(v), coef, count, &all);
+    else
+        most = step_all(v, coef, count, &all);
     if (v.quantized && !may_be_quantized(most)) {
-        const variant containing = {v.arithmetic, false, v.kinds, true, true};
         fopt_i_load(FOPT_F32, buffers.old_param, count, all.param);
         load_state(v, w, tile, count, &buffers, &all);
-        most = step_all(containing, coef, count, &all);
+        most = step_contained(w, coef, count, &all);
     }
 
     bool rounds = false;
@@ -327,24 +387,43 @@ FOPT_FN void walk_tiles(variant v, const work *w, uint64_t first_tile, uint64_t 
     for (uint64_t tile = first_tile; tile < first_tile + tile_count; tile++) {
         const uint64_t rest = w->record->count - tile * FOPT_I_TILE;
         const size_t count = rest < FOPT_I_TILE ? (size_t)rest : FOPT_I_TILE;
-        if (in_registers && count == FOPT_I_TILE)
+        if (in_registers && count == FOPT_I_TILE && asks_for_ordinary(v) &&
+            are_ordinary_bf16(fopt_i_at_tile(w->record->grad, FOPT_BF16, tile)))
+            step_bf16_tile(ordinary(v), w, &coef, tile);
+        else if (in_registers && count == FOPT_I_TILE)
             step_bf16_tile(v, w, &coef, tile);
         else
             step_tile(v, w, &coef, tile, count);
     }
 }
 
-static void walk_record(unsigned loop, const work *w, uint64_t first_tile, uint64_t tile_count)
+/* Each loop is a function of its own for each set of options: in one for all of them no constant would stay in a
+ * register. */
+#define FOPT_I_WALK(name, variant_name, kinds, quantized)                                                              \
+    FOPT_I_WALK_WITH(ALL_OPTIONS, name, variant_name, kinds, quantized)                                                \
+    FOPT_I_WALK_WITH(USUAL_OPTIONS, name, variant_name, kinds, quantized)                                              \
+    FOPT_I_WALK_WITH(NO_OPTIONS, name, variant_name, kinds, quantized)
+#define FOPT_I_WALK_WITH(options, name, variant_name, kinds, quantized)                                                \
+    FOPT_I_NOINLINE void walk_##name##_##variant_name##_##options(const work *w, uint64_t first, uint64_t count)       \
+    {                                                                                                                  \
+        walk_tiles((variant){fopt_i_arithmetic_##name, options, kinds, quantized, false}, w, first, count);            \
+    }
+FOPT_I_LOOPS(FOPT_I_WALK)
+#undef FOPT_I_WALK_WITH
+#undef FOPT_I_WALK
+
+static void walk_record(const work *w, uint64_t first_tile, uint64_t tile_count)
 {
     fopt_i_coef coef = w->beginning.coef;
-    switch (loop) {
+    switch (w->loop) {
 #define FOPT_I_CASE(name, variant_name, kinds, quantized)                                                              \
     case fopt_i_loop_##name##_##variant_name:                                                                          \
-        if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef) == 0)                                                     \
-            walk_tiles((variant){fopt_i_arithmetic_##name, true, kinds, quantized, false}, w, first_tile, tile_count); \
+        if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef, false))                                                   \
+            walk_##name##_##variant_name##_ALL_OPTIONS(w, first_tile, tile_count);                                     \
+        else if (fopt_i_simplify(fopt_i_arithmetic_##name, &coef, true))                                               \
+            walk_##name##_##variant_name##_USUAL_OPTIONS(w, first_tile, tile_count);                                   \
         else                                                                                                           \
-            walk_tiles((variant){fopt_i_arithmetic_##name, false, kinds, quantized, false}, w, first_tile,             \
-                       tile_count);                                                                                    \
+            walk_##name##_##variant_name##_NO_OPTIONS(w, first_tile, tile_count);                                      \
         break;
         FOPT_I_LOOPS(FOPT_I_CASE)
 #undef FOPT_I_CASE
@@ -361,8 +440,9 @@ static void step(const fopt_i_cpu_job *job, uint64_t first, uint64_t count)
         const fopt_i_group *group = &job->groups[r->group];
         if (here > 0 && fopt_i_begin_step(r, group, job->seed, &w.beginning)) {
             w.record = r;
+            w.loop = group->loop;
             w.state_format = group->value.state_format;
-            walk_record(group->loop, &w, first - r->first_tile, here);
+            walk_record(&w, first - r->first_tile, here);
         }
         first += here;
     }

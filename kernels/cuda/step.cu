@@ -13,7 +13,8 @@ static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
     unsigned arrays = 0;
     for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
         arrays += kinds >> k & 1u;
-    return quantized ? (arrays <= 1 ? 3 : 2) : arrays <= 1 ? 4 : arrays == 2 ? 3 : 2;
+    const bool few = arrays <= 1 && !(kinds & FOPT_I_SECOND); /* a root and a quotient take registers too */
+    return quantized ? (arrays <= 1 ? 3 : 2) : few ? 4 : arrays <= 2 ? 3 : 2;
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */

@@ -16,7 +16,8 @@ typedef struct fopt_i_adam_coef {
     fopt_i_ema first, second;
     float root_scale; /* 1 / sqrt(1 - beta2^t) */
     float eps;
-    float step_size; /* lr / (1 - beta1^t) */
+    float step_size;      /* lr / (1 - beta1^t) */
+    float least_quotient; /* that counts: its step is normal */
 } fopt_i_adam_coef;
 
 FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
@@ -30,27 +31,31 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
     c.first = fopt_i_ema_coefficients(group->beta1);
     c.second = fopt_i_ema_coefficients(group->beta2);
     c.root_scale = (float)(1.0 / sqrt(correction2));
-    c.eps = (float)group->eps;
-    c.step_size = (float)(in->lr / correction1);
+    c.eps = fopt_i_eps(group->eps);
+    c.step_size = fopt_i_factor(in->lr / correction1);
+    c.least_quotient = fopt_i_least((double)FLT_MIN * FOPT_I_MARGIN, c.step_size);
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
+FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
+    const uint32_t rare = fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
 }
 
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
-    e.first = fopt_i_moment(fopt_i_average(c.first, g, e.first));
-    e.second = fopt_i_average_square(c.second, g, e.second);
+    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
+    float g = fopt_i_bounded(ordinary, c.second, fopt_i_gradient(c.ends, e.param, gradient));
+    e.second = fopt_i_average_square(ordinary, c.second, g, e.second);
     float second = e.second;
     if (kinds & FOPT_I_MAX_SECOND) {
         e.max_second = e.max_second > second ? e.max_second : second; /* so that a NaN in `second` stays seen */
         second = e.max_second;
     }
     float denominator = fmaf(sqrtf(second), c.root_scale, c.eps);
+    float first = fopt_i_average(c.first, g, e.first);
+    e.first = fopt_i_numerator(first, denominator, c.least_quotient, FOPT_I_SMALL); /* stored as it is divided */
     e.param = fopt_i_apply(c.ends, e.param, c.step_size * (e.first / denominator));
     return e;
 }

@@ -6,8 +6,10 @@
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element; what it averages has gone through
- *                                                       fopt_i_bounded() or fopt_i_averageable()
- *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are; 0 if none was on
+ *                                                       fopt_i_bounded() or fopt_i_averageable(), and no operation
+ *                                                       meets a subnormal number (arithmetic.h)
+ *   fopt_i_NAME_simplify(coef, entirely)                turns off the options that almost always are off, or all that
+ *                                                       most often are; returns 0 if none was on
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
@@ -26,6 +28,9 @@
 #define FOPT_I_SECOND     (1u << FOPT_SECOND_MOMENT)
 #define FOPT_I_MAX_SECOND (1u << FOPT_MAX_SECOND_MOMENT)
 #define FOPT_I_BUFFER     (1u << FOPT_MOMENTUM_BUFFER)
+
+/* With such a set: the gradients of simplified options are ordinary (arithmetic.h). */
+#define FOPT_I_ORDINARY (1u << 31)
 
 /* Sets of hyperparameters; every rule has lr and weight_decay. */
 #define FOPT_I_BETAS     (1u << 0)
@@ -48,10 +53,10 @@ typedef struct fopt_i_element {
 
 /* The beginning and the end of every rule: direction, coupled decay, and the subtraction with decoupled decay. */
 typedef struct fopt_i_ends {
-    uint32_t sign;               /* flips the gradient's sign bit with FOPT_MAXIMIZE */
-    float coupled_decay;         /* weight_decay, or 0 */
-    float decoupled_decay;       /* lr * weight_decay, or 0 */
-    uint32_t coupled, decoupled; /* masks: without decay its term is left out, since 0 * inf is NaN */
+    uint32_t sign;    /* flips the gradient's sign bit with FOPT_MAXIMIZE */
+    float decay;      /* weight_decay; decoupled, times lr */
+    uint32_t least;   /* parameter that decays, in bits; without decay beyond all, infinity too: 0 * inf is NaN */
+    uint32_t coupled; /* mask */
 } fopt_i_ends;
 
 FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
@@ -60,10 +65,9 @@ FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
     bool decoupled = (group->flags & FOPT_DECOUPLED_DECAY) != 0;
     fopt_i_ends c;
     c.sign = group->flags & FOPT_MAXIMIZE ? 0x80000000u : 0u;
-    c.coupled_decay = decoupled ? 0.0f : (float)group->weight_decay;
-    c.decoupled_decay = decoupled ? (float)(in->lr * group->weight_decay) : 0.0f;
-    c.coupled = fopt_i_mask(c.coupled_decay != 0.0f);
-    c.decoupled = fopt_i_mask(c.decoupled_decay != 0.0f);
+    c.decay = fopt_i_factor(decoupled ? in->lr * group->weight_decay : group->weight_decay);
+    c.least = c.decay != 0.0f ? fopt_i_bits(fopt_i_least((double)FOPT_I_SMALL, c.decay)) : 0x7fffffffu;
+    c.coupled = fopt_i_mask(!decoupled && c.decay != 0.0f);
     return c;
 }
 
@@ -72,10 +76,19 @@ FOPT_FN uint32_t fopt_i_ends_simplify(fopt_i_ends *c)
     return fopt_i_turn_off(&c->sign) | fopt_i_turn_off(&c->coupled);
 }
 
+/* Returns the bits of a parameter, or 0 if it does not decay. */
+FOPT_FN uint32_t fopt_i_decaying(fopt_i_ends c, float param)
+{
+    const uint32_t bits = fopt_i_bits(param);
+    return bits & ~fopt_i_mask((int32_t)(bits & 0x7fffffffu) < (int32_t)c.least);
+}
+
+/* Returns the gradient with its sign and coupled decay; it may be subnormal. */
 FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
 {
     gradient = fopt_i_float(fopt_i_bits(gradient) ^ c.sign);
-    return fopt_i_select(c.coupled, fmaf(c.coupled_decay, param, gradient), gradient);
+    const float decayed = fmaf(c.decay, fopt_i_float(fopt_i_decaying(c, param)), fopt_i_flush(gradient, FLT_MIN));
+    return fopt_i_select(c.coupled, decayed, gradient);
 }
 
 /* The largest moment that is quantized: the inverses of larger ones are subnormal. */
@@ -101,12 +114,12 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
     return e;
 }
 
-/* Subtracts the update. Decay joins it before it meets the parameter: one rounding at the parameter's magnitude. The
- * usual p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and weight_decay 0.01 leaves no
- * decay. */
+/* Subtracts the update, which is not subnormal. Decay joins it before it meets the parameter: one rounding at the
+ * parameter's magnitude. The usual p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and
+ * weight_decay 0.01 leaves no decay. */
 FOPT_FN float fopt_i_apply(fopt_i_ends c, float param, float update)
 {
-    return param - fopt_i_select(c.decoupled, fmaf(c.decoupled_decay, param, update), update);
+    return param - fmaf(c.decay, fopt_i_float(fopt_i_decaying(c, param) & ~c.coupled), update);
 }
 
 #endif

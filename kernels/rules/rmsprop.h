@@ -16,6 +16,7 @@ typedef struct fopt_i_rmsprop_coef {
     fopt_i_ema average;
     float eps_inside, eps_outside; /* of the square root; one of them is 0 */
     float momentum, step_size;
+    float least_quotient, least_buffer; /* that count; without and with momentum */
 } fopt_i_rmsprop_coef;
 
 FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
@@ -25,32 +26,50 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     fopt_i_rmsprop_coef c;
     c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->alpha);
-    c.eps_inside = inside ? (float)group->eps : 0.0f;
-    c.eps_outside = inside ? 0.0f : (float)group->eps;
-    c.momentum = (float)group->momentum;
-    c.step_size = (float)in->lr;
+    c.eps_inside = inside ? fopt_i_eps(group->eps) : 0.0f;
+    c.eps_outside = inside ? 0.0f : fopt_i_eps(group->eps);
+    c.momentum = group->momentum < FOPT_I_LEAST_WEIGHT ? 0.0f : (float)group->momentum;
+    c.step_size = fopt_i_factor(in->lr);
+    c.least_quotient = fopt_i_least((double)FLT_MIN * FOPT_I_MARGIN, c.step_size);
+    c.least_buffer = fopt_i_least_buffer(c.momentum, c.least_quotient);
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
+FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->average.from_new);
+    const uint32_t rare = fopt_i_turn_off(&c->average.from_new);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
+}
+
+/* Returns the difference of an average of squares and the square of an average, or 0 if rounding makes it negative, of
+ * which the root would be NaN. What is subtracted from a small one is rounded by itself: fmaf() would yield
+ * subnormals. */
+FOPT_FN float fopt_i_variance(float first, float second)
+{
+    const uint32_t small = fopt_i_mask(second < FOPT_I_SMALL);
+    const float part = fopt_i_flush(fopt_i_float(fopt_i_bits(first) & small), 0x1p-63f);
+    const float rest = fopt_i_float(fopt_i_bits(first) & ~small);
+    const float variance = fopt_i_flush(fmaf(-rest, rest, second) - part * part, FLT_MIN);
+    return variance < 0.0f ? 0.0f : variance;
 }
 
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
-    float g = fopt_i_bounded(fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(c.average, g, e.second);
+    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
+    float g = fopt_i_bounded(ordinary, c.average, fopt_i_gradient(c.ends, e.param, gradient));
+    e.second = fopt_i_average_square(ordinary, c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
         e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));
-        variance = fmaf(-e.first, e.first, e.second);
-        variance = variance < 0.0f ? 0.0f : variance; /* rounding must not make a NaN of it */
+        variance = fopt_i_variance(e.first, e.second);
     }
-    float direction = g / (sqrtf(variance + c.eps_inside) + c.eps_outside);
+    const float denominator = sqrtf(variance + c.eps_inside) + c.eps_outside;
+    float direction;
     if (kinds & FOPT_I_BUFFER) {
-        e.buffer = fopt_i_moment(fmaf(c.momentum, e.buffer, direction));
+        e.buffer = fopt_i_flush(fmaf(c.momentum, e.buffer, g / denominator), c.least_buffer);
         direction = e.buffer;
+    } else {
+        direction = fopt_i_numerator(g, denominator, c.least_quotient, FLT_MIN) / denominator;
     }
     e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
     return e;

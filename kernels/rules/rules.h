@@ -84,13 +84,13 @@ FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsig
     return e;
 }
 
-/* Turns off the options that most often are; returns 0 if none was on. */
-FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef)
+/* Turns off the options that almost always are off, or all that most often are; returns 0 if none was on. */
+FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef, bool entirely)
 {
     switch (arithmetic) {
 #define FOPT_I_CASE(name)                                                                                              \
     case fopt_i_arithmetic_##name:                                                                                     \
-        return fopt_i_##name##_simplify(&coef->name);
+        return fopt_i_##name##_simplify(&coef->name, entirely);
         FOPT_I_ARITHMETICS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }

@@ -19,7 +19,8 @@ typedef struct fopt_i_sgd_coef {
     float gradient_scale; /* of the gradient that joins the buffer */
     float lookahead;      /* of the buffer in what is subtracted, with FOPT_NESTEROV */
     float step_size;
-    uint32_t averages, nesterov; /* masks */
+    float least_gradient, least_buffer; /* that count */
+    uint32_t averages, nesterov;        /* masks */
 } fopt_i_sgd_coef;
 
 FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
@@ -30,29 +31,35 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
     fopt_i_sgd_coef c;
     c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->momentum);
-    c.momentum = first ? 0.0f : (float)group->momentum;
-    c.gradient_scale = classic ? (float)in->lr : first ? 1.0f : (float)(1.0 - group->dampening);
-    c.lookahead = (float)group->momentum;
-    c.step_size = classic ? 1.0f : (float)in->lr;
+    const float momentum = fopt_i_factor(group->momentum < FOPT_I_LEAST_WEIGHT ? 0.0 : group->momentum);
+    c.momentum = first ? 0.0f : momentum;
+    c.gradient_scale = fopt_i_factor(classic ? in->lr : first ? 1.0 : 1.0 - group->dampening);
+    c.lookahead = momentum;
+    c.step_size = classic ? 1.0f : fopt_i_factor(in->lr);
+    const float least_step = fopt_i_least((double)FLT_MIN, c.step_size);
+    c.least_gradient = group->momentum > 0 ? fopt_i_least((double)FLT_MIN, c.gradient_scale) : least_step;
+    c.least_buffer = fopt_i_least_buffer(momentum, least_step);
     c.averages = fopt_i_mask((group->flags & FOPT_EMA_MOMENTUM) != 0);
     c.nesterov = fopt_i_mask((group->flags & FOPT_NESTEROV) != 0);
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c)
+FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c, bool entirely)
 {
-    return fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->averages) | fopt_i_turn_off(&c->nesterov);
+    const uint32_t rare = fopt_i_turn_off(&c->averages);
+    return entirely ? rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) : rare;
 }
 
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
 {
-    float direction = fopt_i_gradient(c.ends, e.param, gradient);
+    float direction = fopt_i_flush(fopt_i_gradient(c.ends, e.param, gradient), c.least_gradient);
     if (kinds & FOPT_I_BUFFER) {
         float g = direction;
         float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
         const float ema = fopt_i_average(c.average, fopt_i_averageable(g), fopt_i_averageable(e.buffer));
-        e.buffer = fopt_i_moment(fopt_i_select(c.averages, ema, sum));
-        direction = fopt_i_select(c.nesterov, fmaf(c.lookahead, e.buffer, g), e.buffer);
+        e.buffer = fopt_i_flush(fopt_i_select(c.averages, ema, sum), c.least_buffer);
+        const float ahead = fopt_i_flush(fmaf(c.lookahead, e.buffer, g), c.least_buffer);
+        direction = fopt_i_select(c.nesterov, ahead, e.buffer);
     }
     e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
     return e;

@@ -116,6 +116,21 @@ static void draw_elements(oracle_trial *trial, splitmix *random)
     }
 }
 
+/* Draws numbers that count as zero, or hardly do not: those of draw_elements(), but for a power of ten. */
+static void draw_tiny(oracle_trial *trial, splitmix *random)
+{
+    draw_elements(trial, random);
+    for (size_t i = 0; i < COUNT; i++) {
+        const double by = pow(10, draw_uniform(random, -40, 0));
+        store(&trial->param, i, load(&trial->param, i) * (splitmix_next(random) & 1 ? by : by * by));
+        store(&trial->grad, i, load(&trial->grad, i) * by);
+        store_moment(trial, FOPT_FIRST_MOMENT, i, load(&trial->state[FOPT_FIRST_MOMENT], i) * by);
+        store_moment(trial, FOPT_SECOND_MOMENT, i, load(&trial->state[FOPT_SECOND_MOMENT], i) * by * by);
+        store_moment(trial, FOPT_MAX_SECOND_MOMENT, i, load(&trial->state[FOPT_MAX_SECOND_MOMENT], i) * by * by);
+        store_moment(trial, FOPT_MOMENTUM_BUFFER, i, load(&trial->state[FOPT_MOMENTUM_BUFFER], i) * by);
+    }
+}
+
 /* Draws gradients and parameters at and beyond the edges. The huge ones are small enough that sums stay finite, so that
  * only squares overflow. */
 static void draw_special(oracle_trial *trial, splitmix *random)
@@ -236,6 +251,12 @@ Test(oracle, special_values)
 {
     for (fopt_rule rule = 0; fopt_rule_name(rule); rule++)
         run_cases(rule, case_formats_at(0), draw_special, 5);
+}
+
+Test(oracle, tiny_values)
+{
+    for (fopt_rule rule = 0; fopt_rule_name(rule); rule++)
+        run_cases(rule, case_formats_at(0), draw_tiny, 10);
 }
 
 Test(oracle, formats)

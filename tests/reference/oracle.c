@@ -69,15 +69,51 @@ static quantity not_negative(quantity x)
 
 /* ---- what fusedopt.h says of moments ------------------------------------------------------------------------- */
 
-/* Returns weight * old + (1 - weight) * new. */
-static quantity average(double weight, double old, quantity new)
+/* "What is too small counts as zero". The magnitude says so too, and a little beyond: it makes an ULP of the number. */
+static quantity counted(quantity x, double least)
 {
-    return sum(scaled(weight, exact(old)), scaled(1 - weight, new));
+    const double magnitude = fabs(x.value) < 1.001 * least ? fmax(x.magnitude, fabs(x.value) / ULP) : x.magnitude;
+    return (quantity){fabs(x.value) < least ? 0 : x.value, magnitude};
 }
 
-static quantity average_square(double weight, double old, quantity gradient)
+/* "S is 2^-78". */
+#define S 0x1p-78
+
+/* "Whose product is below FLT_MIN": a product with this factor. */
+static double least_for(double factor)
 {
-    return average(weight, old, square(gradient));
+    return factor < 1 && factor != 0 ? (double)FLT_MIN / factor : (double)FLT_MIN;
+}
+
+/* "A factor below 2^-100 counts as zero". */
+static double factor(double x)
+{
+    return x < 0x1p-100 ? 0 : x;
+}
+
+/* "A momentum, beta or alpha below 2^-44 counts as zero, and its distance from 1 as no less." */
+static double weight(double x)
+{
+    return x < 0x1p-44 ? 0 : fmin(x, 1 - 0x1p-44);
+}
+
+/* "An eps below FLT_MIN that is not zero counts as FLT_MIN." */
+static quantity epsilon(double eps)
+{
+    return exact(eps > 0 ? fmax(eps, (double)FLT_MIN) : 0);
+}
+
+/* Returns keep * old + (1 - keep) * new. */
+static quantity average(double keep, double old, quantity new)
+{
+    return sum(scaled(weight(keep), exact(old)), scaled(1 - weight(keep), new));
+}
+
+/* "s and v below 2 FLT_MIN, and a change of these by less than FLT_MIN" count as zero. */
+static quantity average_square(double keep, double old, quantity gradient)
+{
+    const quantity new = average(keep, old, square(gradient));
+    return counted((quantity){new.value, fmax(new.magnitude, (double)FLT_MIN / ULP)}, 2 * (double)FLT_MIN);
 }
 
 /* A finite gradient beyond `most` counts as that. */
@@ -86,22 +122,17 @@ static quantity clamped(quantity g, double most)
     return isfinite(g.value) && fabs(g.value) > most ? exact(copysign(most, g.value)) : g;
 }
 
-/* "A finite g counts as no more than 2^63". */
-static quantity bounded(quantity g)
+/* "A finite g counts as no more than 2^63", and as zero "below 4.4e-19, or
+ * if (1 - alpha) * g^2 is below FLT_MIN". */
+static quantity bounded(quantity g, double keep)
 {
-    return clamped(g, 0x1p63);
+    return clamped(counted(g, fmax(0x1p-61, sqrt((double)FLT_MIN / (1 - weight(keep))))), 0x1p63);
 }
 
-/* "A moment whose magnitude is below FLT_MIN is stored as zero". Whether the rest of its step sees that zero or the
- * small number is not said: such a magnitude is given to it that the difference is one ULP. */
-static quantity moment(quantity x)
+/* "b below S / momentum", and whose update is below FLT_MIN. */
+static double least_buffer(const fopt_group *h, double rate)
 {
-    return fabs(x.value) < (double)FLT_MIN ? (quantity){x.value, fmax(x.magnitude, fabs(x.value) / ULP)} : x;
-}
-
-static double stored(quantity x)
-{
-    return fabs(x.value) < (double)FLT_MIN ? 0 : x.value;
+    return fmax(S / (weight(h->momentum) > 0 ? h->momentum : 1), least_for(factor(rate)));
 }
 
 /* ---- the rules ----------------------------------------------------------------------------------------------- */
@@ -112,53 +143,59 @@ typedef quantity rule_function(const fopt_group *h, int64_t step, quantity g, qu
 
 static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
 {
+    const double rate = factor(h->lr);
     if (h->momentum == 0)
-        return scaled(h->lr, g);
+        return scaled(rate, counted(g, least_for(rate)));
 
-    quantity old = scaled(h->momentum, state[FOPT_MOMENTUM_BUFFER]);
+    const bool classic = (h->flags & FOPT_CLASSIC_MOMENTUM) != 0;
+    const double share = factor(classic ? h->lr : step == 1 ? 1 : 1 - h->dampening), momentum = weight(h->momentum);
     quantity *b = &state[FOPT_MOMENTUM_BUFFER];
+    const quantity old = *b;
+    g = counted(g, least_for(share));
     if (h->flags & FOPT_EMA_MOMENTUM)
-        *b = moment(sum(scaled(h->momentum, clamped(*b, 0x1p126)), scaled(1 - h->momentum, clamped(g, 0x1p126))));
-    else if (h->flags & FOPT_CLASSIC_MOMENTUM)
-        *b = moment(sum(old, scaled(h->lr, g)));
+        *b = sum(scaled(momentum, clamped(counted(old, S), 0x1p126)),
+                 scaled(1 - momentum, clamped(counted(g, S), 0x1p126)));
+    else if (classic || step > 1)
+        *b = sum(scaled(momentum, old), scaled(share, g));
     else
-        *b = moment(step == 1 ? g : sum(old, scaled(1 - h->dampening, g)));
+        *b = g;
+    *b = counted(*b, least_buffer(h, classic ? 1 : rate));
 
-    if (h->flags & FOPT_CLASSIC_MOMENTUM)
+    if (classic)
         return *b;
     if (h->flags & FOPT_NESTEROV)
-        return scaled(h->lr, sum(g, scaled(h->momentum, *b)));
-    return scaled(h->lr, *b);
+        return scaled(rate, counted(sum(g, scaled(momentum, *b)), least_buffer(h, rate)));
+    return scaled(rate, *b);
 }
 
 static quantity rmsprop(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
 {
     (void)step;
-    g = bounded(g);
+    g = bounded(g, h->alpha);
     quantity *s = &state[FOPT_SECOND_MOMENT];
-    *s = moment(average_square(h->alpha, s->value, g));
+    *s = average_square(h->alpha, s->value, g);
     quantity variance = *s;
     if (h->flags & FOPT_CENTERED) {
         quantity *a = &state[FOPT_FIRST_MOMENT];
-        *a = moment(average(h->alpha, a->value, g));
+        *a = counted(average(h->alpha, a->value, g), S);
         variance = not_negative(sum(*s, scaled(-1, square(*a))));
     }
 
-    quantity d = h->flags & FOPT_EPS_INSIDE_SQRT ? quotient(g, root(sum(variance, exact(h->eps))))
-                                                 : quotient(g, sum(root(variance), exact(h->eps)));
+    quantity d = h->flags & FOPT_EPS_INSIDE_SQRT ? quotient(g, root(sum(variance, epsilon(h->eps))))
+                                                 : quotient(g, sum(root(variance), epsilon(h->eps)));
+    const double rate = factor(h->lr);
     if (h->momentum == 0)
-        return scaled(h->lr, d);
+        return scaled(rate, counted(d, least_for(rate)));
     quantity *b = &state[FOPT_MOMENTUM_BUFFER];
-    *b = moment(sum(scaled(h->momentum, *b), d));
-    return scaled(h->lr, *b);
+    *b = counted(sum(scaled(weight(h->momentum), *b), d), least_buffer(h, rate));
+    return scaled(rate, *b);
 }
 
 static quantity adam(const fopt_group *h, int64_t step, quantity g, quantity state[FOPT_STATE_KINDS])
 {
     quantity *m = &state[FOPT_FIRST_MOMENT], *v = &state[FOPT_SECOND_MOMENT], *x = &state[FOPT_MAX_SECOND_MOMENT];
-    g = bounded(g);
-    *m = moment(average(h->beta1, m->value, g));
-    *v = moment(average_square(h->beta2, v->value, g));
+    g = bounded(g, h->beta2);
+    *v = average_square(h->beta2, v->value, g);
     quantity second = *v;
     if (h->flags & FOPT_AMSGRAD)
         second = *x = (quantity){x->value > v->value ? x->value : v->value, fmax(x->magnitude, v->magnitude)};
@@ -166,7 +203,10 @@ static quantity adam(const fopt_group *h, int64_t step, quantity g, quantity sta
     bool corrected = !(h->flags & FOPT_NO_BIAS_CORRECTION);
     double correction1 = corrected ? 1 - pow(h->beta1, (double)step) : 1;
     double correction2 = corrected ? 1 - pow(h->beta2, (double)step) : 1;
-    return scaled(h->lr / correction1, quotient(*m, sum(scaled(1 / sqrt(correction2), root(second)), exact(h->eps))));
+    const double rate = factor(h->lr / correction1);
+    const quantity denominator = sum(scaled(1 / sqrt(correction2), root(second)), epsilon(h->eps));
+    *m = counted(average(h->beta1, m->value, g), S + least_for(rate) * denominator.value);
+    return scaled(rate, quotient(*m, denominator));
 }
 
 oracle_result oracle_step(const fopt_group *group, int64_t step, oracle_element before, double gradient)
@@ -181,16 +221,16 @@ oracle_result oracle_step(const fopt_group *group, int64_t step, oracle_element 
 
     quantity g = exact(group->flags & FOPT_MAXIMIZE ? -gradient : gradient);
     if (!decoupled && group->weight_decay != 0) /* 0 * inf is NaN: without decay there is no such term */
-        g = sum(g, scaled(group->weight_decay, p));
+        g = sum(counted(g, (double)FLT_MIN), counted(scaled(factor(group->weight_decay), p), S));
 
     quantity u = rules[group->rule](group, step, g, state);
     if (decoupled && group->lr * group->weight_decay != 0)
-        u = sum(u, scaled(group->lr * group->weight_decay, p));
+        u = sum(u, counted(scaled(factor(group->lr * group->weight_decay), p), S));
     p = sum(p, scaled(-1, u));
 
     oracle_result result = {.after.param = p.value, .magnitude.param = p.magnitude};
     for (int kind = 0; kind < FOPT_STATE_KINDS; kind++) {
-        result.after.state[kind] = stored(state[kind]);
+        result.after.state[kind] = state[kind].value;
         result.magnitude.state[kind] = state[kind].magnitude;
     }
     return result;

@@ -77,8 +77,8 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
     t.begin = (uint32_t)r->first_tile;
     t.fast_tiles = may_be_fast<F>(r, &tables.groups[r->group], c) ? (uint32_t)(r->count / FOPT_I_TILE) : 0;
     t.w1 = c.first.weight, t.w2 = c.second.weight;
-    t.root_scale = c.root_scale, t.eps = c.eps, t.step_size = c.step_size, t.decay = c.ends.decoupled_decay;
-    t.decoupled = c.ends.decoupled != 0;
+    t.root_scale = c.root_scale, t.eps = c.eps, t.step_size = c.step_size, t.decay = c.ends.decay;
+    t.decoupled = c.ends.decay != 0.0f;
 }
 
 /* Steps any tile, `own` of its tensor, by a whole warp, which may have fetched it in vain. */
