@@ -113,7 +113,7 @@ static double draw_against(const arrays *a, size_t i, splitmix *random)
 
 /* New parameters and gradients. A subnormal parameter is an operand of the last subtraction and of comparisons, which
  * are not slow. */
-static void draw_inputs(arrays *a, bool tiny_params, splitmix *random)
+static void draw_inputs(arrays *a, bool tiny_params, double least_gradient, splitmix *random)
 {
     for (size_t i = 0; i < COUNT; i++) {
         double p = draw(a->formats.param, random);
@@ -122,8 +122,10 @@ static void draw_inputs(arrays *a, bool tiny_params, splitmix *random)
         if (!tiny_params && is_tiny(p))
             p = 0;
         set_value(a->formats.param, a->param, i, p);
-        set_value(a->formats.grad, a->grad, i,
-                  splitmix_next(random) % 3 == 0 ? draw_against(a, i, random) : draw(a->formats.grad, random));
+        double g = splitmix_next(random) % 3 == 0 ? draw_against(a, i, random) : draw(a->formats.grad, random);
+        if (least_gradient > 0)
+            g = fabs(g) < 0x1p-100 ? 0 : copysign(fmin(fmax(fabs(g), least_gradient), 0x1p63), g);
+        set_value(a->formats.grad, a->grad, i, g);
     }
 }
 
@@ -158,7 +160,8 @@ static void run(fopt_group group, case_formats formats, fopt_isa isa, bool tiny_
     a.formats = formats;
     for (int64_t step = 1; step <= STEPS; step++) {
         if (step % 3 != 0)
-            draw_inputs(&a, tiny_params, random);
+            /* A tile is ordinary if all of its gradients are (kernels/arithmetic.h). */
+            draw_inputs(&a, tiny_params, step % 3 == 2 ? ldexp(1, -40 - 5 * (int)(step / 3)) : 0, random);
         else
             memset(a.grad, 0, sizeof a.grad);
         for (size_t i = 0; i < COUNT && step % 3 == 0 && !tiny_params; i++)
