@@ -160,7 +160,7 @@ FOPT_FN void fopt_i_q8_decode(bool has_sign, const fopt_i_q8 *codes, float absma
     const __m512i c = _mm512_unpackhi_epi8(byte[0], byte[1]), d = _mm512_unpackhi_epi8(byte[2], byte[3]);
     const __m512i value[4] = {_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b), _mm512_unpacklo_epi16(c, d),
                               _mm512_unpackhi_epi16(c, d)};
-    for (int i = 0; i < 4; i++)
+    for (size_t i = 0; i < 4; i++)
         _mm512_storeu_ps(out + 16 * i, _mm512_mul_ps(_mm512_castsi512_ps(value[i]), _mm512_set1_ps(absmax)));
 }
 

@@ -200,7 +200,7 @@ if [[ " ${compilers[*]} " == *" gcc "* ]]; then
     tries "$fused" gcc -std=c11 -ffp-contract=fast
     if [ "$(uname -m)" = x86_64 ]; then
         tries "$precision" gcc -std=c11 -mfpmath=387
-        tries "$gnu" gcc -std=gnu11 -march=x86-64-v4
+        tries "$gnu" gcc -std=gnu11 -march=icelake-client
         tries "" gcc -std=gnu11
         tries "" gcc -std=c11 -march=sapphirerapids # AVX512-FP16: FLT_EVAL_METHOD is 16 in the GNU modes
         if gcc -march=sapphirerapids -fsyntax-only -x c /dev/null 2>/dev/null; then
