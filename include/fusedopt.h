@@ -231,7 +231,7 @@ typedef enum fopt_format {
  * are exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
  *  - The parameter is updated from the new moments before they are quantized.
  *  - A block's largest magnitude becomes the last value below 1, on either side: absmax is 1.0070 (1.0035 without sign)
- *    times that, and it comes back to an ULP. Largest magnitudes below 2^-104 count as that; zeros have an absmax of 0.
+ *    times that, and it comes back to an ULP. Smaller ones than 2^-57 (2^-103) count as that; zeros have an absmax of 0.
  *  - A second moment becomes one of the two values around it by random bits (see fopt_config.seed), so that it is itself
  *    in the mean: one step changes it by less than half the distance of two values. A positive one never becomes zero,
  *    since beside a first moment that is not zero it would divide by eps: what is below 3e-7 of its block's absmax is held

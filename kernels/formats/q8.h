@@ -35,19 +35,24 @@ FOPT_FN float fopt_i_q8_decode_scaled(const fopt_i_q8_maps *maps, fopt_i_q8 code
     return (fopt_i_has_sign(kind) ? maps->signed_value : maps->unsigned_value)[code] * absmax;
 }
 
-/* Blocks whose largest magnitude is less are scaled as if it was this: so that no value times the scale is subnormal. */
-#define FOPT_I_Q8_LEAST 0x1p-104f
+/* Returns what a block is scaled by: where its largest magnitude is too small, as if that was larger, so that no value
+ * times the scale is less than a moment that counts (arithmetic.h). */
+FOPT_FN float fopt_i_q8_floored(float largest, fopt_state_kind kind)
+{
+    const float least = fopt_i_has_sign(kind) ? 0x1p-57f : 0x1p-103f;
+    return largest > least ? largest : least;
+}
 
 FOPT_FN float fopt_i_q8_absmax(float largest, fopt_state_kind kind)
 {
-    const float floored = largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST;
+    const float floored = fopt_i_q8_floored(largest, kind);
     const float absmax = floored * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_INVERSE : FOPT_I_Q8_UNSIGNED_INVERSE);
     return largest > 0.0f ? absmax < FLT_MAX ? absmax : FLT_MAX : 0.0f;
 }
 
 FOPT_FN float fopt_i_q8_scale(float largest, fopt_state_kind kind)
 {
-    const float floored = largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST;
+    const float floored = fopt_i_q8_floored(largest, kind);
     return 1.0f / floored * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
 }
 

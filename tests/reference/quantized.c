@@ -42,10 +42,10 @@ static double q8_value(bool has_sign, unsigned code)
     return map[code];
 }
 
-/* The largest magnitude becomes the last value below 1; blocks below 2^-104 count as that large. */
+/* The largest magnitude becomes the last value below 1; smaller ones than 2^-57 (2^-103 without sign) count as that. */
 static double q8_absmax(bool has_sign, double largest)
 {
-    return fmax(largest, 0x1p-104) / q8_value(has_sign, 254);
+    return fmax(largest, has_sign ? 0x1p-57 : 0x1p-103) / q8_value(has_sign, 254);
 }
 
 static const struct {

@@ -162,10 +162,11 @@ template <class F> struct fetched {
     }
 };
 
-/* Returns what fopt_i_q8_scale() does, of such a magnitude. */
-__device__ __forceinline__ float scale_of(float largest, float at)
+/* Returns what fopt_i_q8_scale() does. */
+__device__ __forceinline__ float scale_of(float largest, fopt_state_kind kind)
 {
-    return mid_reciprocal(largest > FOPT_I_Q8_LEAST ? largest : FOPT_I_Q8_LEAST) * at;
+    return mid_reciprocal(fopt_i_q8_floored(largest, kind)) *
+           (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
 }
 
 /* Steps a tile. Returns false, and has stored nothing, if it must go the general way. */
@@ -185,9 +186,9 @@ __device__ __forceinline__ bool step_fast(const q8_shared &shared, const tensor_
     const float second = fopt_i_float(warp_max(most_of(v)));
     const uint32_t random = random_of(t, own);
     store<F>((uint2 *)(t.first + (uint64_t)own * FOPT_I_TILE),
-             first_codes(shared.tables, lane, m, scale_of(first, FOPT_I_Q8_SIGNED_LARGEST), f.first, random));
+             first_codes(shared.tables, lane, m, scale_of(first, FOPT_FIRST_MOMENT), f.first, random));
     store<F>((uint2 *)(t.second + (uint64_t)own * FOPT_I_TILE),
-             second_codes(shared.tables, lane, v, scale_of(second, FOPT_I_Q8_UNSIGNED_LARGEST), random));
+             second_codes(shared.tables, lane, v, scale_of(second, FOPT_SECOND_MOMENT), random));
     if (lane == 0) {
         store<F>(t.first_absmax + own, fopt_i_q8_absmax(first, FOPT_FIRST_MOMENT));
         store<F>(t.second_absmax + own, fopt_i_q8_absmax(second, FOPT_SECOND_MOMENT));
