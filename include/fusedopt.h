@@ -227,7 +227,7 @@ typedef enum fopt_format {
  * of 256 or 64 elements, counted from the tensor's start: a float, absmax, and a byte for each element: a code, the place
  * in a map of 256 values. An element is the map's value times absmax. Moments that have a sign (first moment, momentum
  * buffer) and those that have none (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and absmax
- * this is; states can be copied from and to it as they are. (Its maps are computed in float and differ from ours, which
+ * this is; states can be copied from and to it, if zeros among its second moments are raised to code 1. (Its maps are computed in float and differ from ours, which
  * are exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
  *  - The parameter is updated from the new moments before they are quantized.
  *  - A block's largest magnitude becomes the last value below 1, on either side: absmax is 1.0070 (1.0035 without sign)

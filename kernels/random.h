@@ -1,16 +1,13 @@
 /*
  * Random bits for stochastic rounding, from a counter and never from a thread: the bits of an element depend on (seed,
- * tensor, element, step) alone. The moments of one element share them.
+ * tensor, step, element) alone. The moments of one element share them.
  *
- * Steps. The seed, the tensor and the octet of the element, eight neighbours, are hashed once for all steps; from one step
- * to the next an element's bits turn on by a constant. In each step they are uniform, over elements and seeds. But over
- * the steps of one element they are spread more evenly than chance would do it, since no multiple of the constant comes
- * near a whole turn: of n roundings with the same probability p, n p go up to within a few, not to within its root. So
- * what is rounded in step after step stays nearer to its mean.
+ * An octet, eight neighbours, has one hash. Multiples of it by odd numbers make bits for its four pairs, each of which is
+ * uniform; two pairs of an octet, looked at together, lie on a lattice of 2^16 points. Rounding asks no more: what one
+ * element becomes has no part in another.
  *
- * Octets. Multiples by odd numbers make bits of the hash for the four pairs of an octet, each of which is uniform; two
- * pairs of an octet, looked at together, lie on a lattice of 2^16 points. Rounding asks no more: what one element becomes
- * has no part in another.
+ * Steps are independent. A sequence that is spread more evenly over the steps of an element makes less noise, but was
+ * seen to bias averages: what is stored depends on the bits of the steps before.
  */
 #ifndef FOPT_I_RANDOM_H
 #define FOPT_I_RANDOM_H
@@ -29,20 +26,14 @@ FOPT_FN uint64_t fopt_i_mix(uint64_t x)
 
 /* What the bits of a tensor's step are made from. */
 typedef struct fopt_i_random_key {
-    uint32_t low, high; /* of the seed and the tensor */
-    uint32_t turn;      /* of the step */
+    uint32_t low, high;
 } fopt_i_random_key;
-
-/* By how much of 2^32 the bits of an octet turn on in a step. All the turns of its elements, which are the halves of its
- * multiples by the factors of pairs, are numbers whose continued fractions begin with terms of at most 4: their multiples
- * stay away from whole turns. A search found it with the factors. */
-#define FOPT_I_TURN 0xbb7862f1u
 
 /* `tensor` is its global_id. */
 FOPT_FN fopt_i_random_key fopt_i_random_key_of(uint64_t seed, uint64_t tensor, int64_t step)
 {
-    const uint64_t mixed = fopt_i_mix(fopt_i_mix(seed) + tensor);
-    return (fopt_i_random_key){(uint32_t)mixed, (uint32_t)(mixed >> 32), (uint32_t)step * FOPT_I_TURN};
+    const uint64_t mixed = fopt_i_mix(fopt_i_mix(fopt_i_mix(seed) + tensor) + (uint64_t)step);
+    return (fopt_i_random_key){(uint32_t)mixed, (uint32_t)(mixed >> 32)};
 }
 
 /* Returns 32 bits for an octet, counted from the start of the whole tensor: by the 32-bit finalizer with the least bias
@@ -54,7 +45,7 @@ FOPT_FN uint32_t fopt_i_random(fopt_i_random_key key, uint64_t octet)
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
     x ^= key.high + (uint32_t)(octet >> 32) * 0x9e3779b1u;
     x = (x ^ (x >> 15)) * 0x735a2d97u;
-    return (x ^ (x >> 15)) + key.turn;
+    return x ^ (x >> 15);
 }
 
 /* Returns the 32 bits of pair `pair % 4` of an octet: each a bijection of the octet's. */

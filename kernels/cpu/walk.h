@@ -56,7 +56,7 @@ typedef struct largest {
     uint32_t of[FOPT_I_STATE_KINDS];
 } largest;
 
-FOPT_FN void raise(uint32_t *most, float x)
+FOPT_FN void note_largest(uint32_t *most, float x)
 {
     const uint32_t bits = fopt_i_bits(x) & 0x7fffffffu;
     *most = bits > *most ? bits : *most;
@@ -101,10 +101,10 @@ FOPT_FN largest step_elements(variant v, const fopt_i_coef *coef, size_t count, 
         if (v.kinds & FOPT_I_BUFFER)
             buffer[i] = e.buffer;
         if (v.quantized) {
-            raise(&most_first, e.first);
-            raise(&most_second, e.second);
-            raise(&most_max_second, e.max_second);
-            raise(&most_buffer, e.buffer);
+            note_largest(&most_first, e.first);
+            note_largest(&most_second, e.second);
+            note_largest(&most_max_second, e.max_second);
+            note_largest(&most_buffer, e.buffer);
         }
     }
     return (largest){{most_first, most_second, most_max_second, most_buffer}};
@@ -145,7 +145,7 @@ FOPT_FN largest step_all(variant v, const fopt_i_coef *coef, size_t count, const
     if (whole < count) {
         const largest rest = step_rest(v, coef, whole, count - whole, all);
         for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-            raise(&most.of[k], fopt_i_float(rest.of[k]));
+            note_largest(&most.of[k], fopt_i_float(rest.of[k]));
     }
     return most;
 }

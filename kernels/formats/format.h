@@ -20,7 +20,8 @@
  *   fopt_i_NAME_decode_scaled  the float that a stored element of a kind stands for, beside its absmax
  * Such a format owes that a positive second moment, or maximum of these, never becomes zero, where the step would
  * divide by eps; that a block of zeros has an absmax of 0 and comes back as zeros; that no magnitude comes back larger
- * than absmax; that what should decay does not stay what it is for ever; and that values reach far below absmax, which
+ * than absmax, and each is zero or a moment that counts (arithmetic.h); that what should decay does not stay what it is
+ * for ever; and that values reach far below absmax, which
  * linear ones do not: a coordinate must move as it should beside one with gradients 10^4 times as large. What is not
  * finite does not reach it: see fopt_i_contain() in rules/element.h.
  */
@@ -29,6 +30,9 @@
 
 #include "../random.h"
 #include "fusedopt.h"
+
+/* Elements of the smaller blocks. */
+#define FOPT_I_SMALL_BLOCK 64
 
 /* Tells whether moments of a kind may be negative. */
 FOPT_FN bool fopt_i_has_sign(fopt_state_kind kind)

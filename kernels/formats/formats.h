@@ -21,9 +21,6 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* Elements of the smaller blocks. */
-#define FOPT_I_SMALL_BLOCK 64
-
 /* Returns the bytes of an element of a format in the list. */
 FOPT_FN size_t fopt_i_element_bytes(unsigned format)
 {

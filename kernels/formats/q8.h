@@ -57,12 +57,12 @@ FOPT_FN float fopt_i_q8_scale(float largest, fopt_state_kind kind)
 }
 
 /* Returns where x is looked up. Fused, a product that is too small for a float is no slow subnormal. */
-FOPT_FN float fopt_i_q8_looked_up(float x, float scale)
+FOPT_FN float fopt_i_q8_argument(float x, float scale)
 {
     return fmaf(fabsf(x), scale, FOPT_I_Q8_SHIFT);
 }
 
-FOPT_FN float fopt_i_q8_least(const fopt_i_q8_bin *bins, uint32_t mantissa_bits, float y)
+FOPT_FN float fopt_i_q8_lower_line(const fopt_i_q8_bin *bins, uint32_t mantissa_bits, float y)
 {
     const fopt_i_q8_bin bin = bins[fopt_i_bits(y) >> (23 - mantissa_bits) & ((32u << mantissa_bits) - 1)];
     const float a = fmaf(y, bin.slope, bin.offset), b = fmaf(y, bin.other_slope, bin.other_offset);
@@ -73,8 +73,9 @@ FOPT_FN float fopt_i_q8_least(const fopt_i_q8_bin *bins, uint32_t mantissa_bits,
 FOPT_FN float fopt_i_q8_place(const fopt_i_q8_maps *maps, bool has_sign, float x, float y)
 {
     if (has_sign)
-        return 256.0f + FOPT_I_Q8_ZERO + copysignf(fopt_i_q8_least(maps->signed_bins, FOPT_I_Q8_SIGNED_BITS, y), x);
-    return fopt_i_q8_least(maps->unsigned_bins, FOPT_I_Q8_UNSIGNED_BITS, y);
+        return 256.0f + FOPT_I_Q8_ZERO +
+               copysignf(fopt_i_q8_lower_line(maps->signed_bins, FOPT_I_Q8_SIGNED_BITS, y), x);
+    return fopt_i_q8_lower_line(maps->unsigned_bins, FOPT_I_Q8_UNSIGNED_BITS, y);
 }
 
 /* `addend` is below 2^15. */
@@ -86,7 +87,7 @@ FOPT_FN uint32_t fopt_i_q8_code(float place, uint32_t addend)
 FOPT_FN fopt_i_q8 fopt_i_q8_encode_scaled(const fopt_i_q8_maps *maps, float scale, float x, fopt_i_q8 old,
                                           fopt_state_kind kind, uint32_t random)
 {
-    const float place = fopt_i_q8_place(maps, fopt_i_has_sign(kind), x, fopt_i_q8_looked_up(x, scale));
+    const float place = fopt_i_q8_place(maps, fopt_i_has_sign(kind), x, fopt_i_q8_argument(x, scale));
     const uint32_t nearest = fopt_i_q8_code(place, 1u << 14), drawn = fopt_i_q8_code(place, random >> 1);
     if (fopt_i_has_sign(kind))
         return (fopt_i_q8)(nearest == old ? drawn : nearest);

@@ -16,9 +16,9 @@
 #define FOPT_I_Q8_SIGNED_INVERSE   0x1.01d01p0F
 #define FOPT_I_Q8_UNSIGNED_INVERSE 0x1.00e736p0F
 
-/* Where the largest magnitude of a block is looked up. */
-#define FOPT_I_Q8_SIGNED_LARGEST   0x1.2da512p0F
-#define FOPT_I_Q8_UNSIGNED_LARGEST 0x1.18b5dap0F
+/* Where the largest magnitude of a block is looked up, and a little more: no rounding takes it below the end. */
+#define FOPT_I_Q8_SIGNED_LARGEST   0x1.2da516p0F
+#define FOPT_I_Q8_UNSIGNED_LARGEST 0x1.18b5dep0F
 
 /* What is added to all that is looked up, so that nothing is subnormal or below the first bin. */
 #define FOPT_I_Q8_SHIFT 0x1p-24F

@@ -76,7 +76,7 @@ class Map:
 
     def needed(self, low, high):
         """Returns the lines of the pieces that floats from `low` to `high` can be in."""
-        reach = self.largest * (1 + Fraction(1, 2**21)) + SHIFT  # no product is larger
+        reach = self.largest * (1 + Fraction(1, 2**20)) + SHIFT  # no product is larger
         high = min(high, reach)
         if low > reach:
             return self.lines[-1:]
@@ -186,9 +186,9 @@ def main():
 /* The last value below 1 of each map, inverted: what the largest magnitude of a block is multiplied by to be its scale. */''')
     for name, m in ("SIGNED", signed), ("UNSIGNED", unsigned):
         print(f"#define {f'FOPT_I_Q8_{name}_INVERSE':26} {literal(rounded(1 / m.values[-1]))}")
-    print("\n/* Where the largest magnitude of a block is looked up. */")
+    print("\n/* Where the largest magnitude of a block is looked up, and a little more: no rounding takes it below the end. */")
     for name, m in ("SIGNED", signed), ("UNSIGNED", unsigned):
-        print(f"#define {f'FOPT_I_Q8_{name}_LARGEST':26} {literal(m.largest)}")
+        print(f"#define {f'FOPT_I_Q8_{name}_LARGEST':26} {literal(rounded(m.largest * (1 + Fraction(1, 2**22))))}")
     print(f'''
 /* What is added to all that is looked up, so that nothing is subnormal or below the first bin. */
 #define FOPT_I_Q8_SHIFT {literal(SHIFT)}

@@ -95,16 +95,17 @@ FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
 #define FOPT_I_LARGEST_QUANTIZED 0x1p126f
 
 /* Keeps what is not finite, or too large to be quantized, out of a block that has a scale, which it would become: an
- * element with such a new moment keeps its old parameter and moments. A gradient or first moment that is not finite makes a second moment
- * so too, where the rule keeps one. */
+ * element with such a new moment keeps its old parameter and moments. */
 FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i_element e)
 {
     uint32_t good = 0xffffffffu;
     if (kinds & FOPT_I_SECOND)
         good &= fopt_i_mask(e.second <= FOPT_I_LARGEST_QUANTIZED);
+    if (kinds & FOPT_I_MAX_SECOND)
+        good &= fopt_i_mask(e.max_second <= FOPT_I_LARGEST_QUANTIZED);
     if (kinds & FOPT_I_BUFFER)
         good &= fopt_i_mask(fabsf(e.buffer) <= FOPT_I_LARGEST_QUANTIZED);
-    if ((kinds & (FOPT_I_FIRST | FOPT_I_SECOND)) == FOPT_I_FIRST)
+    if (kinds & FOPT_I_FIRST)
         good &= fopt_i_mask(fabsf(e.first) <= FOPT_I_LARGEST_QUANTIZED);
     e.param = fopt_i_select(good, e.param, old.param);
     e.first = fopt_i_select(good, e.first, old.first);

@@ -1,6 +1,6 @@
 /*
- * The stochastic rounding of moments in bf16: it is unbiased, independent over elements, octets, tensors and
- * seeds, even over steps, and the same for the same of them; and it does what it is for.
+ * The stochastic rounding of moments in bf16: it is unbiased, independent over elements, octets, steps, tensors
+ * and seeds, and the same for the same of them; and it does what it is for.
  *
  * With alpha 0 the second moment of RMSprop is the square of the gradient: one step rounds any number.
  */
@@ -9,7 +9,6 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define COUNT 65536
@@ -119,6 +118,8 @@ Test(stochastic, is_independent_over_keys)
         {"seeds 1 and 2^63 + 1", {1, 1, 1, 0}, {((uint64_t)1 << 63) + 1, 1, 1, 0}},
         {"tensors 1 and 2", {1, 1, 1, 0}, {1, 2, 1, 0}},
         {"tensors 1 and 2^32 + 1", {1, 1, 1, 0}, {1, ((uint64_t)1 << 32) + 1, 1, 0}},
+        {"steps 1 and 2", {1, 1, 1, 0}, {1, 1, 2, 0}},
+        {"steps 1 and 2^32 + 1", {1, 1, 1, 0}, {1, 1, ((int64_t)1 << 32) + 1, 0}},
         {"tiles 0 and 2^32", {1, 1, 1, 0}, {1, 1, 1, (size_t)TILE << 32}},
         {"seed and tensor exchanged", {1, 2, 1, 0}, {2, 1, 1, 0}},
         {"tensor and step exchanged", {1, 1, 2, 0}, {1, 2, 1, 0}},
@@ -132,26 +133,11 @@ Test(stochastic, is_independent_over_keys)
     }
 }
 
-/* Of a thousand tosses of one element as many go up as down, but for a few; by chance sixty would be usual. */
-Test(stochastic, is_even_over_steps)
-{
-    enum { ELEMENTS = 512, STEPS = 1000 };
-    static signed char tosses[ELEMENTS];
-    static int sums[ELEMENTS];
-    for (int64_t step = 1; step <= STEPS; step++) {
-        toss((key){1, 1, step, 0}, tosses, ELEMENTS);
-        for (size_t i = 0; i < ELEMENTS; i++)
-            sums[i] += tosses[i];
-    }
-    for (size_t i = 0; i < ELEMENTS; i++)
-        cr_assert_leq(abs(sums[i]), 16, "element %zu: %d more went up than down", i, sums[i]);
-}
-
 /* What a saved training continues with: the first tosses, frozen. */
 Test(stochastic, is_the_same_for_the_same_keys)
 {
     static const key keys[] = {{1, 1, 1, 0}, {7, 5, 3, 512}};
-    static const uint64_t frozen[] = {0x5f2e04e84d722fec, 0x776c791bde1f253d};
+    static const uint64_t frozen[] = {0x803733f67b0d6abf, 0x4fcf3f80d10ecae0};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         signed char tosses[64];
         uint64_t bits = 0;

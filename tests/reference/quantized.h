@@ -27,7 +27,7 @@ double quantized_value(fopt_format format, bool has_sign, unsigned code);
 /* What is stored as absmax of a block with this largest magnitude. */
 double quantized_absmax(fopt_format format, bool has_sign, double largest);
 
-/* The code of the value nearest to y: a tie goes to the even code. */
+/* The code of the value nearest to y. */
 unsigned quantized_nearest(fopt_format format, bool has_sign, double y);
 
 /* The value of one moment. */

@@ -95,7 +95,7 @@ template <uint32_t map>
 __device__ __forceinline__ uint32_t doubled_place(const q8_tables *tables, uint32_t lane, float x, float scale)
 {
     const uint32_t mantissa_bits = map == WITH_SIGN ? FOPT_I_Q8_SIGNED_BITS : FOPT_I_Q8_UNSIGNED_BITS;
-    const float y = fopt_i_q8_looked_up(x, scale);
+    const float y = fopt_i_q8_argument(x, scale);
     const uint32_t i = fopt_i_bits(y) >> (23 - mantissa_bits) & ((32u << mantissa_bits) - 1);
     const fopt_i_q8_bin bin = map == WITH_SIGN ? tables->signed_bins[i][lane % 8] : tables->unsigned_bins[i][lane % 8];
     const float a = fmaf(y, bin.slope, bin.offset), b = fmaf(y, bin.other_slope, bin.other_offset);
