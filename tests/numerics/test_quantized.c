@@ -278,6 +278,64 @@ Test(quantized, no_magnitude_comes_back_larger_than_absmax)
         }
 }
 
+/* A gradient that stays the same, of either sign, beside zeros: the buffer ends where it would exactly, to a thousandth. */
+static void stay_the_same(fopt_format format, double mu, float gradient)
+{
+    static tensor t;
+    subject s = momentum(format);
+    s.group.momentum = mu;
+    s.group.lr = 1;
+    memset(&t, 0, sizeof t);
+    t.grad[5] = gradient;
+    double sum = 0;
+    const int steps = 4000;
+    for (int64_t step = 1; step <= 2 * steps; step++) {
+        t.param[5] = 0;
+        update(&s, FOPT_ISA_AUTO, &t, step);
+        sum += step > steps ? -(double)t.param[5] / (double)gradient : 0;
+    }
+    const double share = sum / steps * (1 - mu);
+    cr_expect(fabs(share - 1) < 1e-3, "%s momentum %g gradient %g: steps of %g of the exact one",
+              fopt_format_name(format), mu, (double)gradient, share);
+}
+
+Test(quantized, a_steady_gradient_of_either_sign)
+{
+    for (size_t i = case_plain_states_count(); i < case_states_count(); i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            stay_the_same(case_state_at(i), 0.9, (float)sign);
+            stay_the_same(case_state_at(i), 0.99, (float)sign);
+        }
+}
+
+/* One gradient, and then none, beside a neighbour whose go on: Adam's exact way is 6.0 * lr. What stayed a first moment for
+ * ever would move its parameter for ever. */
+static void decay_beside_another(fopt_format format)
+{
+    const fopt_config config = {.size = sizeof config, .threads = 1};
+    fopt_group group;
+    expect_ok(fopt_group_init(&group, sizeof group, FOPT_ADAM));
+    case_set_state(&group, format);
+    group.lr = 1;
+    float param[2] = {0}, grad[2] = {1, 0.1f}, before = 0;
+    double way = 0;
+    unsigned char state[FOPT_STATE_KINDS][16] = {{0}};
+    const fopt_tensor described = {.size = sizeof described, .param = param, .grad = grad, .count = 2};
+    for (int64_t step = 1; step <= 20000; step++) {
+        update_tensor(&config, &group, &described, state, sizeof *state, step);
+        way += fabs((double)param[1] - (double)before);
+        before = param[1] = 0; /* a parameter that has gone far would round its steps */
+        grad[1] = 0;
+    }
+    cr_expect(way > 2 && way < 12, "%s: a way of %g * lr", fopt_format_name(format), way);
+}
+
+Test(quantized, what_should_decay_does)
+{
+    for (size_t i = case_plain_states_count(); i < case_states_count(); i++)
+        decay_beside_another(case_state_at(i));
+}
+
 /* ---- what does not spoil a tile ------------------------------------------------------------------------------ */
 
 /* Whether an element's moment is what it was, as near as the tile's new absmax allows. */
