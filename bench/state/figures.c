@@ -27,8 +27,8 @@ void exact_step(const exact_adam *adam, const float *gradients, size_t count)
 }
 
 FOR_EACH_ISA
-static void divide(double factor, double root, double eps, const double *restrict m, const double *restrict v,
-                   size_t count, double *restrict updates)
+static void make_updates(double factor, double root, double eps, const double *restrict m, const double *restrict v,
+                         size_t count, double *restrict updates)
 {
     for (size_t i = 0; i < count; i++)
         updates[i] = factor * m[i] / (sqrt(v[i]) / root + eps);
@@ -37,7 +37,7 @@ static void divide(double factor, double root, double eps, const double *restric
 void exact_updates(const exact_adam *adam, size_t t, size_t count, double *updates)
 {
     const double factor = 1 / (1 - pow(adam->beta1, (double)t)), root = sqrt(1 - pow(adam->beta2, (double)t));
-    divide(factor, root, adam->eps, adam->m, adam->v, count, updates);
+    make_updates(factor, root, adam->eps, adam->m, adam->v, count, updates);
 }
 
 void figures_add(figures *f, const float *moved, const double *exact, size_t count)
