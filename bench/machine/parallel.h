@@ -28,7 +28,8 @@ typedef bool item_function(void *context, size_t thread, size_t item);
 bool parallel_items(item_function *work, item_function *finish, void *context, size_t count);
 
 /* Before a static function: compiled for the instruction sets that matter and chosen when the program starts, so that
- * a comparison with the library, which chooses too, is a fair one. */
+ * a comparison with the library, which chooses too, is a fair one. Its name must be the only one in the program: what
+ * chooses is not static where clang makes it. */
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #define FOR_EACH_ISA __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
 #else
