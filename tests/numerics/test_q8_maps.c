@@ -159,7 +159,7 @@ Test(q8_maps, what_is_not_always_drawn)
                      "%a beside the old code %u", (double)x, other);
         const unsigned drawn =
             fopt_i_q8_encode_scaled(maps, scale_of(true), x, (fopt_i_q8)nearest, FOPT_MOMENTUM_BUFFER, bits);
-        const double sum = exact_place(true, (double)x) - 256 + (double)(bits / 2) / DRAWS;
+        const double sum = exact_place(true, (double)x) - 256 + (double)(bits >> 1) / DRAWS;
         cr_assert(drawn == (unsigned)sum || fabs(sum - round(sum)) < 1e-3, "%a became %u with %u", (double)x, drawn,
                   bits);
         const float y = draw(false, &random);

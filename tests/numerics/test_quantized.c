@@ -174,7 +174,7 @@ Test(quantized, buffers_stay_in_the_mean)
         subject s = momentum(case_state_at(f));
         s.group.momentum = 0.5;
         for (unsigned number = 0; number < 60; number++) {
-            const float y = (float)pow(10, -(double)number / 10) * (number % 2 ? 1 : -1);
+            const float y = (float)pow(10, -(double)number / 10) * (number % 2 ? 1.0f : -1.0f);
             double sum = 0, squares = 0, least = HUGE_VAL, most = -HUGE_VAL;
             now_running("%s %g", fopt_format_name(s.format), (double)y);
             memset(&t, 0, sizeof t);
@@ -288,13 +288,13 @@ static void stay_the_same(fopt_format format, double mu, float gradient)
     memset(&t, 0, sizeof t);
     t.grad[5] = gradient;
     double sum = 0;
-    const int steps = 4000;
+    const int64_t steps = 4000;
     for (int64_t step = 1; step <= 2 * steps; step++) {
         t.param[5] = 0;
         update(&s, FOPT_ISA_AUTO, &t, step);
         sum += step > steps ? -(double)t.param[5] / (double)gradient : 0;
     }
-    const double share = sum / steps * (1 - mu);
+    const double share = sum / (double)steps * (1 - mu);
     cr_expect(fabs(share - 1) < 1e-3, "%s momentum %g gradient %g: steps of %g of the exact one",
               fopt_format_name(format), mu, (double)gradient, share);
 }
