@@ -30,9 +30,9 @@
  *  infinite gradient makes its element's first moment and parameter NaN or infinite, as in PyTorch, unless a moment is
  *  quantized; other elements are untouched.
  *
- *  No finite input makes a step slow. CPUs take ten times as long to multiply or divide where a subnormal number is
- *  met: so what is too small to count is zero before it is multiplied (see fopt_rule). A parameter whose update is zero
- *  keeps its bits.
+ *  No finite input makes a step slow (but for quantized buffers of 1e-22 and below with a momentum below 0.25). CPUs
+ *  take ten times as long to multiply or divide where a subnormal number is met: so what is too small to count is zero
+ *  before it is multiplied (see fopt_rule). A parameter whose update is zero keeps its bits.
  *
  * Streams (CUDA)
  *  - A call that is given a stream, except fopt_get_step(), only enqueues on it, takes its values at the call, and may

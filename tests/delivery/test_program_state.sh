@@ -23,7 +23,7 @@ for other in "--threads 1" "--threads 3" "--seed 1 --beta1 0.9 --beta2 0.999" "-
     report $? "state $other prints the same"
 done
 good=0
-for isa in baseline $("$program" info | grep -E '^  instruction sets' | grep -oE 'avx2|avx512'); do
+for isa in baseline $("$program" info | grep -E '^  instruction sets' | grep -oE 'avx2|avx512(vbmi)?'); do
     FUSEDOPT_ISA=$isa run state --quick --steps 300
     [ "$status" -eq 0 ] && cmp -s short out || good=1
 done
