@@ -12,13 +12,17 @@
 
 extern char **environ;
 
-bool gnuplot_ready(const char *command, const char *path)
+bool outputs_ready(const char *command, const char *json_path, const char *plot_path)
 {
-    if (path && system("gnuplot --version >/dev/null 2>&1") != 0) {
+    if (plot_path && system("gnuplot --version >/dev/null 2>&1") != 0) {
         complain(command, "--plot needs the program gnuplot, which cannot be run");
         return false;
     }
-    return whole_file_writable(command, path);
+    if (json_path && plot_path && whole_file_same(json_path, plot_path)) {
+        complain(command, "--json and --plot name the same file, %s", plot_path);
+        return false;
+    }
+    return whole_file_writable(command, json_path) && whole_file_writable(command, plot_path);
 }
 
 /* ---- the script ---------------------------------------------------------------------------------------------- */

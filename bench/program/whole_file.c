@@ -70,6 +70,26 @@ bool whole_file_writable(const char *command, const char *path)
     return good;
 }
 
+/* Splits a path into what is behind the last slash, which is returned, and the folder. */
+static const char *look_at_folder(const char *path, struct stat *folder)
+{
+    const char *slash = strrchr(path, '/');
+    char *name = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+    if (!name || stat(name, folder) != 0)
+        *folder = (struct stat){0};
+    free(name);
+    return slash ? slash + 1 : path;
+}
+
+bool whole_file_same(const char *path, const char *other)
+{
+    struct stat a, b;
+    if (stat(path, &a) != 0 || stat(other, &b) != 0)
+        if (strcmp(look_at_folder(path, &a), look_at_folder(other, &b)) != 0)
+            return false;
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /* ---- the new file -------------------------------------------------------------------------------------------- */
 
 /* Its name, while there is one, for the handler of signals. */
@@ -154,11 +174,13 @@ static bool write_and_rename(const target *to, const char *text, size_t bytes)
 static bool replace(const target *to, const char *text, size_t bytes)
 {
     struct sigaction before[SIGNALS];
-    const size_t size = strlen(to->path) + 32;
+    const char *slash = strrchr(to->path, '/');
+    const int folder = slash ? (int)(slash + 1 - to->path) : 0;
+    const size_t size = (size_t)folder + 64;
     char *name = malloc(size);
     if (!name)
         return false;
-    snprintf(name, size, "%s.%ld.tmp", to->path, (long)getpid());
+    snprintf(name, size, "%.*s.fusedopt-%ld.tmp", folder, to->path, (long)getpid());
     temporary = name;
     catch_signals(before);
     const bool good = write_and_rename(to, text, bytes);

@@ -10,6 +10,9 @@
  * (options.h), if not. */
 bool whole_file_writable(const char *command, const char *path);
 
+/* Tells whether two paths lead to the same file, or will when there is one. */
+bool whole_file_same(const char *path, const char *other);
+
 /* Replaces a file, or makes it: the text goes into a new file in the same folder, which takes the name when all of it
  * is on the disk. After a failure, or a signal that ends the program, the old file is as it was and the new one is
  * gone. A symbolic link stays one, and a file keeps its mode. What is no regular file, such as a device, is written in

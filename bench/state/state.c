@@ -185,7 +185,7 @@ int state_command(int argc, char **argv)
     if (!read_options(argc, argv, usage, options, &status))
         return status;
     complete(&chosen);
-    if (!whole_file_writable(argv[0], chosen.json_path) || !gnuplot_ready(argv[0], chosen.plot_path))
+    if (!outputs_ready(argv[0], chosen.json_path, chosen.plot_path))
         return EXIT_FAILURE;
 
     parallel_use(chosen.threads);

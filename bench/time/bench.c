@@ -161,8 +161,7 @@ int bench_command(int argc, char **argv)
     const int large = chosen.device.kind == FOPT_CPU ? 26 : 30, small = chosen.device.kind == FOPT_CPU ? 22 : 26;
     const size_t params = (size_t)1 << (chosen.quick ? small : large);
     const char *command = argv[0];
-    if (!hardware_ready(command, chosen.device) || !whole_file_writable(command, chosen.json_path) ||
-        !gnuplot_ready(command, chosen.plot_path))
+    if (!hardware_ready(command, chosen.device) || !outputs_ready(command, chosen.json_path, chosen.plot_path))
         return EXIT_FAILURE;
 
     bench_plan made;

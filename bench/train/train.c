@@ -91,7 +91,7 @@ static bool can_start(const char *command, const train_options *chosen)
         complain(command, "%s", fopt_last_error());
         return false;
     }
-    return whole_file_writable(command, chosen->json_path) && gnuplot_ready(command, chosen->plot_path);
+    return outputs_ready(command, chosen->json_path, chosen->plot_path);
 }
 
 /* Trains each chosen rule with each seed, printing the table as it goes. `runs` say with which rule and seed. */

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The program on a machine that has no jansson, no OpenBLAS and no pkg-config; and where jansson lies in a folder of its
-# own. Arguments: the project's folder, cmake, its generator, the C compiler, and the folder of jansson.h, if there is
-# one. Prints TAP.
+# own. The tests where nothing is that they can do without. Arguments: the project's folder, cmake, ctest, the generator,
+# the C compiler, and the folder of jansson.h, if there is one. Prints TAP.
 set -u
-project=$1 cmake=$2 generator=$3 compiler=$4 headers=${5:-}
+project=$1 cmake=$2 ctest=$3 generator=$4 compiler=$5 headers=${6:-}
 # shellcheck source=tap.sh
 . "$(dirname "$0")/tap.sh"
 cd "$dir" || exit 2
@@ -40,5 +40,11 @@ if [ -e "$headers/jansson.h" ]; then
 else
     skip "jansson is found in the folder that CMAKE_PREFIX_PATH names" "no jansson.h"
 fi
+
+configure tests -DFUSEDOPT_TESTS=ON -DFUSEDOPT_JANSSON_LIBRARY= -DFUSEDOPT_CRITERION_LIBRARY= \
+    -DFUSEDOPT_CUDA_HEADERS= && (cd tests && "$ctest" --verbose -R '^(criterion|program|emulator)$') 2>&1 |
+    awk -f "$project/tests/count.awk" >log 2>&1
+[ "$(tail -n 1 log)" = "0 passed, 0 failed, 3 skipped" ]
+report $? "what cannot be tested without Criterion, jansson and CUDA's headers counts as skipped"
 
 finish

@@ -122,6 +122,15 @@ report $? "a plot behind a symbolic link to nothing is refused before training, 
 run train --rule sgd --epochs 1 --plot "$(printf 'n%.0s' {1..300}).svg"
 [ "$status" -eq 1 ] && grep -q 'File name too long' err && [ ! -s out ]
 report $? "a plot whose name is too long is refused before training"
+long=$(printf 'n%.0s' {1..251}).svg
+run train --rule sgd --epochs 1 --plot "$long"
+[ "$status" -eq 0 ] && grep -q '^</svg>' "$long"
+report $? "a name may be as long as the file system lets it be"
+for other in plots/new.svg ./plots/new.svg plots/../plots/new.svg; do
+    run train --rule sgd --epochs 1 --plot plots/new.svg --json $other
+    [ "$status" -eq 1 ] && grep -q -e '--json and --plot name the same file' err && [ ! -s out ] && as_it_was
+    report $? "--plot plots/new.svg --json $other is refused before training"
+done
 run train --rule nothing --plot plots/new.svg
 as_it_was
 report $? "a command line that is wrong makes no plot"
