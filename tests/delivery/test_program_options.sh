@@ -171,7 +171,7 @@ run train --rule sgd --epochs 1
 [ "$status" -eq 0 ] && [ ! -s err ]
 report $? "no progress is written where stderr is no terminal"
 for arguments in "train --rule sgd --epochs 600" "verify --quick --rule sgd" \
-    "bench --rule sgd --params 2^16..2^20 --repeat 11" "state --steps 4000 --beta2 0.9,0.99"; do
+    "bench --rule sgd --params 2^16..2^20 --repeat 11" "state --steps 1000 --beta2 0.9,0.99"; do
     if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
         script -qec "'$program' $arguments" /dev/null </dev/null >out 2>err
         status=$?

@@ -3,7 +3,7 @@
  * over several steps with changing learning rates, adversarial data, and gradients that come and go.
  *
  * Not crossed with everything: each triple of formats has tensors of whole and partial tiles, aligned and not, in each
- * case; the orders in which the emulator runs threads and streams take turns over the cases.
+ * case, half of them by each route; the orders in which the emulator runs threads and streams take turns over the cases.
  */
 #include "../reference/cases.h"
 #include "twins.h"
@@ -54,12 +54,14 @@ static const struct {
 #define STATES  ((size_t)8)
 #define TENSORS (9 * STATES * LENGTH(layouts))
 
-static size_t shape_all_formats(shape shapes[TENSORS])
+/* Makes tensors of all triples, in every second layout: the first of them alternates from one triple to the next, and
+ * is the other one for another `half`. */
+static size_t shape_all_formats(shape shapes[TENSORS], size_t half)
 {
     size_t count = 0;
     cr_assert_leq(case_formats_count() * LENGTH(layouts), TENSORS);
     for (size_t f = 0; f < case_formats_count(); f++)
-        for (size_t i = 0; i < LENGTH(layouts); i++) {
+        for (size_t i = (f + half) % 2; i < LENGTH(layouts); i += 2) {
             const case_formats formats = case_formats_at(f);
             shapes[count++] = (shape){.param = formats.param,
                                       .grad = formats.grad,
@@ -90,7 +92,7 @@ static void compare_optimizers(size_t index)
 {
     fopt_group groups[STATES];
     shape shapes[TENSORS];
-    const size_t group_count = fill_groups(groups, index, "step"), count = shape_all_formats(shapes);
+    const size_t group_count = fill_groups(groups, index, "step"), count = shape_all_formats(shapes, index);
     twins *t = twins_new(groups, group_count, shapes, count, STEPS, index + 1);
     twins_create(t, 5);
     for (size_t step = 0; step < STEPS; step++) {
@@ -108,7 +110,7 @@ static void compare_updates(size_t index)
 {
     fopt_group groups[STATES];
     shape shapes[TENSORS];
-    const size_t group_count = fill_groups(groups, index, "update"), count = shape_all_formats(shapes);
+    const size_t group_count = fill_groups(groups, index, "update"), count = shape_all_formats(shapes, index + 1);
     twins *t = twins_new(groups, group_count, shapes, count, STEPS, index + 1001);
     for (size_t step = 0; step < STEPS; step++) {
         for (size_t g = 0; g < group_count; g++)
