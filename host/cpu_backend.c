@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -16,10 +18,14 @@
 
 /* ---- configuration ------------------------------------------------------------------------------------------- */
 
+/* The process that loaded the library, 0 if that is not known. In a child that it forks OpenMP's threads are gone, and
+ * libgomp waits for them for ever. */
+static pid_t loading_process;
+
 static int default_threads(void)
 {
 #ifdef _OPENMP
-    return omp_get_max_threads();
+    return loading_process == 0 || loading_process == getpid() ? omp_get_max_threads() : 1;
 #else
     return 1;
 #endif
@@ -53,6 +59,7 @@ static char wished_isa[40];
 #ifdef __GNUC__
 __attribute__((constructor(101))) static void read_environment(void)
 {
+    loading_process = getpid();
     const char *wish = getenv("FUSEDOPT_ISA");
     if (wish)
         fopt_i_copy_printable(wished_isa, sizeof wished_isa, wish);

@@ -157,12 +157,26 @@ static fopt_status check_capture(void)
     return fopt_i_cuda_check(error, "cudaStreamIsCapturing");
 }
 
+/* Checks that the device can use a tensor's memory: its moments too, if they are the caller's. */
+static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
+{
+    fopt_status status = fopt_i_cuda_check_param_and_grad(device, r, tensor);
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
+        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
+        if (bytes.data > 0 && r->state[kind])
+            status = fopt_i_cuda_check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
+        if (!status && bytes.absmax > 0 && r->absmax[kind])
+            status = fopt_i_cuda_check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
+    }
+    return status;
+}
+
 static fopt_status check_tensors(const fopt_optimizer *o)
 {
     fopt_status status = FOPT_OK;
     for (size_t i = 0; i < o->tensor_count && !status; i++)
-        status =
-            fopt_i_cuda_check_param_and_grad(o->config.device.index, &o->records[i], fopt_i_tensor(i, o->names[i]));
+        status = check_arrays(o->config.device.index, &o->groups[o->records[i].group], &o->records[i],
+                              fopt_i_tensor(i, o->names[i]));
     return status;
 }
 
@@ -356,19 +370,6 @@ static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fop
 }
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
-
-static fopt_status check_arrays(int device, const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
-{
-    fopt_status status = fopt_i_cuda_check_param_and_grad(device, r, tensor);
-    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !status; kind++) {
-        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
-        if (bytes.data > 0)
-            status = fopt_i_cuda_check_memory(device, r->state[kind], bytes.data, "a state array", tensor);
-        if (!status && bytes.absmax > 0)
-            status = fopt_i_cuda_check_memory(device, r->absmax[kind], bytes.absmax, "an absmax", tensor);
-    }
-    return status;
-}
 
 static fopt_status update_here(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *r,
                                fopt_i_subject tensor, fopt_stream stream)

@@ -119,7 +119,7 @@ fopt_status fopt_i_write_struct(void *to, const void *from, size_t least, size_t
 
 /* ---- overlap.c ----------------------------------------------------------------------------------------------- */
 
-/* The bytes of an array, or the elements of a shard. `owner` is the tensor's index. */
+/* The bytes of an array, or the elements of a shard. `owner` says whose. */
 typedef struct fopt_i_interval {
     uint64_t space; /* intervals of different spaces never overlap: memory is one, and so is each whole tensor */
     uint64_t begin, end;
@@ -135,6 +135,26 @@ const fopt_i_interval *fopt_i_sort_intervals(fopt_i_interval *intervals, size_t 
 /* Finds one of the sorted, disjoint intervals that overlaps the given one; NULL if none does. */
 const fopt_i_interval *fopt_i_find_overlap(const fopt_i_interval *sorted, size_t count, fopt_i_interval interval);
 
+/* ---- update.c ------------------------------------------------------------------------------------------------ */
+
+/* The arrays of a tensor, as intervals number them: param, grad, each kind's moment, each kind's absmax. */
+enum {
+    FOPT_I_STATE_ARRAYS = 2,
+    FOPT_I_ABSMAX_ARRAYS = FOPT_I_STATE_ARRAYS + FOPT_I_STATE_KINDS,
+    FOPT_I_ARRAYS = FOPT_I_ABSMAX_ARRAYS + FOPT_I_STATE_KINDS,
+};
+extern const char *const fopt_i_array_names[];
+
+/* Reads the moments that a caller keeps of a tensor into its record, checked against the group. `states` may be NULL if
+ * the group needs none. */
+fopt_status fopt_i_read_states(const fopt_array *states, const fopt_i_group *group, fopt_i_subject tensor,
+                               fopt_i_record *record);
+
+/* Writes the intervals of a record's moments, and returns how many there are. Their owners are `owner` and the number of
+ * the array. */
+size_t fopt_i_state_intervals(const fopt_i_group *group, const fopt_i_record *record, size_t owner,
+                              fopt_i_interval *intervals);
+
 /* ---- optimizer.c --------------------------------------------------------------------------------------------- */
 
 struct fopt_optimizer {
@@ -144,8 +164,8 @@ struct fopt_optimizer {
     uint64_t tile_count;
     fopt_i_group *groups;
     fopt_i_record *records;
-    fopt_i_interval *params; /* sorted; empty tensors have none */
-    size_t param_count;
+    fopt_i_interval *written; /* the caller's memory that a step writes, sorted; empty tensors have none */
+    size_t written_count;
     const char **names; /* each NULL or a copy */
     char *state;        /* all moments, then the tables that the backend keeps on the device */
     void *private;      /* the backend's own, private_bytes of it */

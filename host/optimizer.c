@@ -1,6 +1,7 @@
 /* The optimizer object: creation, and the calls on it. */
 #include "plan.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- creation ------------------------------------------------------------------------------------------------ */
@@ -17,14 +18,14 @@ static fopt_optimizer *lay_out(void *block, size_t bytes, const fopt_i_plan *pla
     o->host_bytes = bytes;
     o->groups = (fopt_i_group *)(o + 1);
     o->records = (fopt_i_record *)(o->groups + o->group_count);
-    o->params = (fopt_i_interval *)(o->records + o->tensor_count);
-    o->names = (const char **)(o->params + o->tensor_count);
+    o->written = (fopt_i_interval *)(o->records + o->tensor_count);
+    o->names = (const char **)(o->written + plan->written_count);
     o->private = o->names + o->tensor_count;
     return o;
 }
 
-/* Copies what describes tensor `index`: all but where its state lies and its place in the walk. `name` is where its
- * name goes; returns where the next one's does. */
+/* Copies what describes tensor `index`: all but its moments and its place in the walk. `name` is where its name goes;
+ * returns where the next one's does. */
 static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, char *name)
 {
     o->records[index] = (fopt_i_record){
@@ -44,6 +45,17 @@ static char *fill_record(fopt_optimizer *o, size_t index, const fopt_tensor *t, 
     return name + bytes;
 }
 
+/* Reads the moments that are the caller's, and notes that they are written. */
+static fopt_status read_states(fopt_optimizer *o, size_t index, const fopt_tensor *t)
+{
+    fopt_i_record *r = &o->records[index];
+    const fopt_i_group *group = &o->groups[r->group];
+    fopt_status status = fopt_i_read_states(t->states, group, fopt_i_tensor(index, t->name), r);
+    if (!status)
+        o->written_count += fopt_i_state_intervals(group, r, index * FOPT_I_ARRAYS, o->written + o->written_count);
+    return status;
+}
+
 /* Reads all descriptions, once, and finishes the plan. */
 static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, const fopt_tensor *tensors,
                                fopt_i_plan *plan)
@@ -61,6 +73,8 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
             status = fopt_i_plan_tensor(plan, &o->groups[tensor.group], i, &tensor);
         if (!status)
             name = fill_record(o, i, &tensor, name);
+        if (!status && tensor.states)
+            status = read_states(o, i, &tensor);
     }
     o->tile_count = plan->tile_count;
     o->device_bytes = fopt_i_planned_sizes(plan).device_bytes;
@@ -69,7 +83,21 @@ static fopt_status fill_tables(fopt_optimizer *o, const fopt_group *groups, cons
 
 /* ---- overlaps ------------------------------------------------------------------------------------------------ */
 
-/* Checks that a gradient lies in nothing that a step writes: parameters and, once it is there, the state. */
+/* "param of tensor 3 'name', count 784": whose memory an interval is. */
+typedef struct whose {
+    char text[200];
+} whose;
+
+static whose whose_is(const fopt_optimizer *o, const fopt_i_interval *interval)
+{
+    whose w;
+    const size_t index = interval->owner / FOPT_I_ARRAYS;
+    snprintf(w.text, sizeof w.text, "%s of %s, count %zu", fopt_i_array_names[interval->owner % FOPT_I_ARRAYS],
+             fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, (size_t)o->records[index].count);
+    return w;
+}
+
+/* Checks that a gradient lies in nothing that a step writes: the caller's arrays and, once it is there, the state. */
 static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, const void *grad)
 {
     const fopt_i_record *r = &o->records[index];
@@ -78,12 +106,11 @@ static fopt_status check_grad_overlap(const fopt_optimizer *o, size_t index, con
     const size_t bytes = r->count * fopt_i_element_bytes(r->grad_format);
     const fopt_i_interval whole = fopt_i_interval_of(grad, bytes, index);
     const fopt_i_interval state = fopt_i_interval_of(o->state, o->state ? o->device_bytes : 0, 0);
-    const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, whole);
-    if (param)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, count %zu, which overlaps the param of %s, count %zu",
+    const fopt_i_interval *written = fopt_i_find_overlap(o->written, o->written_count, whole);
+    if (written)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, count %zu, which overlaps the %s",
                            fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad, (size_t)r->count,
-                           fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text,
-                           (size_t)o->records[param->owner].count);
+                           whose_is(o, written).text);
     if (fopt_i_find_overlap(&state, 1, whole))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is %p, which lies in the state of this optimizer",
                            fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text, grad);
@@ -96,16 +123,16 @@ static fopt_status check_overlaps(fopt_optimizer *o)
         const fopt_i_record *r = &o->records[i];
         const size_t bytes = fopt_i_element_bytes(r->param_format);
         if (r->count > 0)
-            o->params[o->param_count++] = fopt_i_interval_of(r->param, (size_t)r->count * bytes, i);
+            o->written[o->written_count++] = fopt_i_interval_of(r->param, (size_t)r->count * bytes, i * FOPT_I_ARRAYS);
     }
-    const fopt_i_interval *first = fopt_i_sort_intervals(o->params, o->param_count);
-    if (first)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT,
-                           "%s: param is 0x%" PRIx64 ", count %zu, which overlaps the param of %s, count %zu",
-                           fopt_i_label_of(fopt_i_tensor(first[1].owner, o->names[first[1].owner])).text,
-                           first[1].begin, (size_t)o->records[first[1].owner].count,
-                           fopt_i_label_of(fopt_i_tensor(first[0].owner, o->names[first[0].owner])).text,
-                           (size_t)o->records[first[0].owner].count);
+    const fopt_i_interval *first = fopt_i_sort_intervals(o->written, o->written_count);
+    if (first) {
+        const size_t index = first[1].owner / FOPT_I_ARRAYS;
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIx64 ", count %zu, which overlaps the %s",
+                           fopt_i_label_of(fopt_i_tensor(index, o->names[index])).text,
+                           fopt_i_array_names[first[1].owner % FOPT_I_ARRAYS], first[1].begin,
+                           (size_t)o->records[index].count, whose_is(o, &first[0]).text);
+    }
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
         if (status)
@@ -135,18 +162,19 @@ static void *allocate(const fopt_allocator *allocator, const char *name, size_t 
     return block;
 }
 
-/* Checks that no element is there twice, since both would get the same random bits; shards of one tensor may be. The
- * intervals of parameters, which are not there yet, lend their place. */
+/* Checks that no element is there twice, since both would get the same random bits; shards of one tensor may be. Where
+ * intervals of parameters will be, those of elements are for now. */
 static fopt_status check_identities(fopt_optimizer *o)
 {
+    fopt_i_interval *elements = o->written + o->written_count;
     size_t count = 0;
     for (size_t i = 0; i < o->tensor_count; i++) {
         const fopt_i_record *r = &o->records[i];
         const uint64_t begin = r->tile_offset * FOPT_I_TILE;
         if (r->count > 0)
-            o->params[count++] = (fopt_i_interval){r->id, begin, begin + r->count, i};
+            elements[count++] = (fopt_i_interval){r->id, begin, begin + r->count, i};
     }
-    const fopt_i_interval *first = fopt_i_sort_intervals(o->params, count);
+    const fopt_i_interval *first = fopt_i_sort_intervals(elements, count);
     if (!first)
         return FOPT_OK;
     const size_t one = first[0].owner, two = first[1].owner;
@@ -159,10 +187,10 @@ static fopt_status check_identities(fopt_optimizer *o)
 static fopt_status check_state_overlap(const fopt_optimizer *o)
 {
     const fopt_i_interval state = fopt_i_interval_of(o->state, o->device_bytes, 0);
-    const fopt_i_interval *param = fopt_i_find_overlap(o->params, o->param_count, state);
-    if (param)
-        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.device_allocator returned %p, which overlaps the param of %s",
-                           (void *)o->state, fopt_i_label_of(fopt_i_tensor(param->owner, o->names[param->owner])).text);
+    const fopt_i_interval *written = fopt_i_find_overlap(o->written, o->written_count, state);
+    if (written)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "config.device_allocator returned %p, which overlaps the %s",
+                           (void *)o->state, whose_is(o, written).text);
     for (size_t i = 0; i < o->tensor_count; i++) {
         fopt_status status = check_grad_overlap(o, i, o->records[i].grad);
         if (status)

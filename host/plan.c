@@ -12,9 +12,15 @@ fopt_status fopt_i_begin_plan(const fopt_config *config, const fopt_group *group
     if (!status)
         status = fopt_i_check_array(tensors, tensor_count, FOPT_I_LEAST_TENSOR, "tensors", "tensor_count");
     for (size_t i = 0; i < tensor_count && !status; i++) {
-        const char *name;
-        memcpy((void *)&name, (const char *)fopt_i_at(tensors, i) + offsetof(fopt_tensor, name), sizeof name);
+        const char *const tensor = fopt_i_at(tensors, i), *name;
+        const fopt_array *states = NULL;
+        size_t size;
+        memcpy(&size, tensor, sizeof size);
+        memcpy((void *)&name, tensor + offsetof(fopt_tensor, name), sizeof name);
+        if (size >= offsetof(fopt_tensor, states) + sizeof(void *))
+            memcpy((void *)&states, tensor + offsetof(fopt_tensor, states), sizeof(void *));
         plan->name_bytes += name ? strlen(name) + 1 : 0;
+        plan->written_count += states ? FOPT_I_ARRAYS : 1;
     }
     return status;
 }
@@ -22,7 +28,7 @@ fopt_status fopt_i_begin_plan(const fopt_config *config, const fopt_group *group
 fopt_status fopt_i_plan_tensor(fopt_i_plan *plan, const fopt_i_group *group, size_t index, const fopt_tensor *tensor)
 {
     fopt_i_record counted = {.count = tensor->count};
-    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++)
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS && !tensor->states; kind++)
         fopt_i_place_moment(&plan->state, group, kind, &counted);
     plan->tile_count += fopt_i_tile_count(tensor->count);
     /* A tensor adds less than a quarter of PTRDIFF_MAX, so that the sums cannot have wrapped before this sees it. */
@@ -34,8 +40,8 @@ fopt_status fopt_i_plan_tensor(fopt_i_plan *plan, const fopt_i_group *group, siz
 
 static size_t host_tables(const fopt_i_plan *plan)
 {
-    return plan->group_count * sizeof(fopt_i_group) +
-           plan->tensor_count * (sizeof(fopt_i_record) + sizeof(fopt_i_interval) + sizeof(char *));
+    return plan->group_count * sizeof(fopt_i_group) + plan->tensor_count * (sizeof(fopt_i_record) + sizeof(char *)) +
+           plan->written_count * sizeof(fopt_i_interval);
 }
 
 size_t fopt_i_host_bytes(const fopt_i_plan *plan)

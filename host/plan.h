@@ -10,6 +10,7 @@ typedef struct fopt_i_plan {
     size_t group_count, tensor_count;
     uint64_t tile_count;
     size_t name_bytes;
+    size_t written_count;    /* no more arrays of the caller's than these are written */
     fopt_i_state_walk state; /* which only counts */
 } fopt_i_plan;
 

@@ -3,8 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-/* The arrays of an update, in the order of their numbers in check_overlaps(). */
-static const char *const array_names[] = {
+const char *const fopt_i_array_names[] = {
     "param",
     "grad",
     "states[0]",
@@ -16,7 +15,7 @@ static const char *const array_names[] = {
     "states[2].absmax",
     "states[3].absmax",
 };
-static_assert(sizeof array_names / sizeof *array_names == 2 + 2 * FOPT_I_STATE_KINDS, "each has a name");
+static_assert(sizeof fopt_i_array_names / sizeof *fopt_i_array_names == FOPT_I_ARRAYS, "each has a name");
 
 static fopt_status check_absmax(const fopt_array *array, const char *name, fopt_i_subject subject)
 {
@@ -70,12 +69,12 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
 }
 
 /* Refuses an array of a kind that there is not yet. */
-static fopt_status check_reserved(const void *from, unsigned kind)
+static fopt_status check_reserved(const void *from, unsigned kind, fopt_i_subject subject)
 {
-    static const char *const parts[] = {"[4]", "[5]", "[6]", "[7]"};
+    static const char *const parts[] = {"states[4]", "states[5]", "states[6]", "states[7]"};
     static_assert(sizeof parts / sizeof *parts == FOPT_STATE_KINDS - FOPT_I_STATE_KINDS, "each has a name");
     fopt_array array;
-    const fopt_i_subject subject = {"states", FOPT_I_NO_INDEX, NULL, parts[kind - FOPT_I_STATE_KINDS]};
+    subject.part = parts[kind - FOPT_I_STATE_KINDS];
     fopt_status status = fopt_i_read_struct(&array, from, FOPT_I_LEAST_ARRAY, sizeof array, subject);
     if (!status && array.data)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but there is no such fopt_state_kind",
@@ -83,26 +82,49 @@ static fopt_status check_reserved(const void *from, unsigned kind)
     return status;
 }
 
+fopt_status fopt_i_read_states(const fopt_array *states, const fopt_i_group *group, fopt_i_subject tensor,
+                               fopt_i_record *record)
+{
+    fopt_status status =
+        states ? fopt_i_check_array(states, FOPT_STATE_KINDS, FOPT_I_LEAST_ARRAY, "states", "FOPT_STATE_KINDS")
+               : FOPT_OK;
+    for (unsigned kind = FOPT_I_STATE_KINDS; !status && states && kind < FOPT_STATE_KINDS; kind++)
+        status = check_reserved(fopt_i_at(states, kind), kind, tensor);
+    for (unsigned kind = 0; !status && kind < FOPT_I_STATE_KINDS; kind++) {
+        tensor.part = fopt_i_array_names[FOPT_I_STATE_ARRAYS + kind];
+        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, group, tensor, record);
+    }
+    return status;
+}
+
+size_t fopt_i_state_intervals(const fopt_i_group *group, const fopt_i_record *r, size_t owner,
+                              fopt_i_interval *intervals)
+{
+    size_t count = 0;
+    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
+        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
+        if (bytes.data > 0)
+            intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, owner + FOPT_I_STATE_ARRAYS + kind);
+        if (bytes.absmax > 0)
+            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, owner + FOPT_I_ABSMAX_ARRAYS + kind);
+    }
+    return count;
+}
+
 static fopt_status check_overlaps(const fopt_i_group *group, const fopt_i_record *r, fopt_i_subject tensor)
 {
-    fopt_i_interval intervals[2 + 2 * FOPT_I_STATE_KINDS];
+    fopt_i_interval intervals[FOPT_I_ARRAYS];
     size_t count = 0;
     if (r->count == 0)
         return FOPT_OK;
     intervals[count++] = fopt_i_interval_of(r->param, r->count * fopt_i_element_bytes(r->param_format), 0);
     intervals[count++] = fopt_i_interval_of(r->grad, r->count * fopt_i_element_bytes(r->grad_format), 1);
-    for (unsigned kind = 0; kind < FOPT_I_STATE_KINDS; kind++) {
-        const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, (size_t)r->count);
-        if (bytes.data > 0)
-            intervals[count++] = fopt_i_interval_of(r->state[kind], bytes.data, 2 + kind);
-        if (bytes.absmax > 0)
-            intervals[count++] = fopt_i_interval_of(r->absmax[kind], bytes.absmax, 2 + FOPT_I_STATE_KINDS + kind);
-    }
+    count += fopt_i_state_intervals(group, r, 0, intervals + count);
     const fopt_i_interval *first = fopt_i_sort_intervals(intervals, count);
     if (first)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: %s is 0x%" PRIx64 ", which overlaps %s, 0x%" PRIx64,
-                           fopt_i_label_of(tensor).text, array_names[first[0].owner], first[0].begin,
-                           array_names[first[1].owner], first[1].begin);
+                           fopt_i_label_of(tensor).text, fopt_i_array_names[first[0].owner], first[0].begin,
+                           fopt_i_array_names[first[1].owner], first[1].begin);
     return FOPT_OK;
 }
 
@@ -133,11 +155,6 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
     if (t.count > 0 && !t.grad)
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: grad is NULL, but count is %zu", fopt_i_label_of(subject).text,
                            t.count);
-    if (states) {
-        status = fopt_i_check_array(states, FOPT_STATE_KINDS, FOPT_I_LEAST_ARRAY, "states", "FOPT_STATE_KINDS");
-        if (status)
-            return status;
-    }
 
     fopt_i_record record = {
         .param = t.param,
@@ -149,11 +166,7 @@ fopt_status fopt_update(const fopt_config *config, const fopt_group *group, cons
         .param_format = (uint8_t)t.param_format,
         .grad_format = (uint8_t)t.grad_format,
     };
-    for (unsigned kind = FOPT_I_STATE_KINDS; !status && states && kind < FOPT_STATE_KINDS; kind++)
-        status = check_reserved(fopt_i_at(states, kind), kind);
-    for (unsigned kind = 0; !status && kind < FOPT_I_STATE_KINDS; kind++)
-        status = read_state(states ? fopt_i_at(states, kind) : NULL, (fopt_state_kind)kind, &g,
-                            (fopt_i_subject){"tensor", FOPT_I_NO_INDEX, t.name, array_names[2 + kind]}, &record);
+    status = fopt_i_read_states(states, &g, subject, &record);
     if (!status)
         status = check_overlaps(&g, &record, subject);
     if (status || t.count == 0)

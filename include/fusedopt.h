@@ -286,11 +286,22 @@ typedef struct fopt_group {
  * weight_decay 0 (FOPT_ADAMW 1e-2), momentum and dampening 0; moments FOPT_F32. `size` is sizeof(fopt_group). */
 FOPT_API fopt_status fopt_group_init(fopt_group *group, size_t size, fopt_rule rule);
 
+/* One array as it lies in memory of the device. */
+typedef struct fopt_array {
+    size_t size;
+    void *data;         /* its first element, or code */
+    size_t count;       /* elements */
+    size_t bytes;       /* of data */
+    fopt_format format; /* of the elements */
+    float *absmax;      /* one for each block of 256 (FOPT_Q8) or 64 (FOPT_Q8_64), the last of which may be a part;
+                           otherwise NULL */
+} fopt_array;
+
 /*
  * One parameter tensor, or one shard of one, as the caller owns it. `param` and `grad` point to `count` consecutive
  * elements in memory of the optimizer's device, aligned to their element size (16 bytes or more is fastest), and must
  * stay valid as long as the optimizer uses them. No parameter may overlap another parameter or a gradient, and no
- * gradient the optimizer's state.
+ * gradient the optimizer's state; moments that are the caller's may overlap nothing at all.
  */
 typedef struct fopt_tensor {
     size_t size;
@@ -308,6 +319,11 @@ typedef struct fopt_tensor {
                              must have one */
     size_t first_element; /* of the whole tensor, a multiple of 256: where this shard begins */
     size_t full_count;    /* elements of the whole tensor; 0: first_element + count */
+
+    const fopt_array *states; /* NULL: the library allocates the moments. Else FOPT_STATE_KINDS of the caller's, as
+                                 fopt_update() takes them, which must stay valid like the parameter: the optimizer reads
+                                 and writes them where they lie, and keeps no copy. It does not zero them: before the
+                                 first step they must be */
 } fopt_tensor;
 
 /* An allocator of the caller's. `allocate` returns at least `bytes` bytes aligned to `alignment` (a power of two), or
@@ -342,8 +358,9 @@ typedef struct fopt_config {
 
     /* CPU only */
     fopt_isa isa; /* FOPT_ISA_AUTO, or one to force, which FUSEDOPT_ISA does not override */
-    int threads;  /* 0: as many as OpenMP gives the calling thread. When OpenMP cannot start a thread it ends the
-                     process; a program that must survive that gives its own parallel_for, or 1 */
+    int threads;  /* 0: as many as OpenMP gives the calling thread; 1 in a child of fork(), where OpenMP's threads are
+                     gone (libgomp would wait for them for ever). When OpenMP cannot start a thread it ends the process;
+                     a program that must survive that gives its own parallel_for, or 1 */
     fopt_parallel_for parallel_for; /* NULL: OpenMP, or the calling thread alone if built without it */
     void *parallel_context;         /* first argument of parallel_for */
 } fopt_config;
@@ -357,7 +374,7 @@ typedef struct fopt_optimizer fopt_optimizer;
 typedef struct fopt_sizes {
     size_t size;
     size_t state_bytes;   /* the moments: exactly count * bytes per element, and 4 a block of quantized ones, summed
-                             over tensors and moments */
+                             over tensors and moments, but for those that are the caller's */
     size_t padding_bytes; /* between them: each array starts at a multiple of 64 bytes, and some pages in all */
     size_t table_bytes;   /* what describes tensors and groups, where the device reads it */
     size_t host_bytes;    /* all that the host allocator gives; on the CPU it holds the tables */
@@ -371,14 +388,14 @@ FOPT_API fopt_status fopt_query_sizes(const fopt_config *config, const fopt_grou
                                       const fopt_tensor *tensors, size_t tensor_count, fopt_sizes *sizes);
 
 /*
- * Registers tensors and allocates their state, zeroed, with step counts 0. The descriptions are copied; *out is NULL
- * after a failure. tensor_count may be 0. Errors: FOPT_ERR_ARGUMENT, FOPT_ERR_UNSUPPORTED, FOPT_ERR_MEMORY,
- * FOPT_ERR_DEVICE (no such device, an instruction set that the machine lacks, or a GPU for which this build has no
- * kernels).
+ * Registers tensors and allocates their state, zeroed, unless it is the caller's; step counts are 0. The descriptions
+ * are copied; *out is NULL after a failure. tensor_count may be 0. Errors: FOPT_ERR_ARGUMENT, FOPT_ERR_UNSUPPORTED,
+ * FOPT_ERR_MEMORY, FOPT_ERR_DEVICE (no such device, an instruction set that the machine lacks, or a GPU for which this
+ * build has no kernels).
  *
  * CUDA: works in the calling thread's current context if that is of the given device, else in the device's primary
  * context, and so do all calls on the optimizer, from any thread. A context of the caller's own must outlive it. Checks
- * the first and the last byte of every parameter and gradient, loads all kernels that the calls will launch, waits for
+ * the first and the last byte of every array of the caller's, loads all kernels that the calls will launch, waits for
  * the legacy default stream, and is refused while a blocking stream is captured.
  */
 FOPT_API fopt_status fopt_create(const fopt_config *config, const fopt_group *groups, size_t group_count,
@@ -417,17 +434,6 @@ FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grad
 /* Writes zeros to every gradient that is not NULL. */
 FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream);
 
-/* One array as it lies in memory of the device. */
-typedef struct fopt_array {
-    size_t size;
-    void *data;         /* its first element, or code */
-    size_t count;       /* elements */
-    size_t bytes;       /* of data */
-    fopt_format format; /* of the elements */
-    float *absmax;      /* one for each block of 256 (FOPT_Q8) or 64 (FOPT_Q8_64), the last of which may be a part;
-                           otherwise NULL */
-} fopt_array;
-
 /* Gives a view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and
  * count and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The
  * view is valid until fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal,
@@ -447,11 +453,11 @@ FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int
 /*
  * Makes one update of one tensor with state that the caller owns: the same bits as fopt_step(), no allocation.
  *
- * `tensor->group` is ignored; a NULL gradient is an error unless count is 0. `states` has FOPT_STATE_KINDS elements,
- * by fopt_state_kind: those that the group's rule uses must have data, the group's state_format, count ==
- * tensor->count and, if quantized, absmax; the others, those reserved too, must have data NULL. No two arrays may
- * overlap. `states` may be NULL if the rule keeps none. `step` is the number of this update, from 1 (to 2^53); before
- * the first the arrays must be zero. The allocators of `config` are not called.
+ * `tensor->group` and `tensor->states` are ignored; a NULL gradient is an error unless count is 0. `states` has
+ * FOPT_STATE_KINDS elements, by fopt_state_kind: those that the group's rule uses must have data, the group's
+ * state_format, count == tensor->count and, if quantized, absmax; the others, those reserved too, must have data NULL.
+ * No two arrays may overlap. `states` may be NULL if the rule keeps none. `step` is the number of this update, from 1
+ * (to 2^53); before the first the arrays must be zero. The allocators of `config` are not called.
  *
  * CUDA: checks the first and the last byte of every array. The first update of a kind loads its kernel: make one before
  * a capture.

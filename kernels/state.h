@@ -51,11 +51,13 @@ static inline void *fopt_i_take_state(fopt_i_state_walk *walk, size_t bytes)
     return taken;
 }
 
-/* Counts one moment of a tensor, and says where it lies. */
+/* Counts one moment of a tensor, and says where it lies, unless it is the caller's. */
 static inline void fopt_i_place_moment(fopt_i_state_walk *walk, const fopt_i_group *group, unsigned kind,
                                        fopt_i_record *r)
 {
     const fopt_i_state_bytes bytes = fopt_i_bytes_of_state(group, kind, r->count);
+    if (r->state[kind])
+        return;
     r->state[kind] = fopt_i_take_state(walk, bytes.data);
     r->absmax[kind] = (float *)fopt_i_take_state(walk, bytes.absmax);
 }

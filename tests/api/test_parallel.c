@@ -4,6 +4,8 @@
 
 #include <setjmp.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- good ones ----------------------------------------------------------------------------------------------- */
 
@@ -52,6 +54,44 @@ Test(parallel, same_bits)
                 for (size_t i = 0; i < m.tensors[t].count; i++)
                     cr_assert_eq(grads[t][i], 0.0f, "way %zu, tensor %zu, element %zu", way, t, i);
         }
+}
+
+/* Makes a step in a child of fork(), where the threads that the parent has used are gone. A child that waits for them
+ * is ended by its alarm. */
+Test(parallel, in_a_child_of_fork)
+{
+    static float want[MODEL_TENSORS][LARGE_ELEMENTS];
+    for (int threads = 2; threads >= 0; threads -= 2) { /* the last run is what is forked */
+        describe_large();
+        m.config.threads = threads;
+        model_create(&m);
+        for (int step = 0; step < 2; step++)
+            ASSERT_OK(fopt_step(m.optimizer, NULL, NULL));
+        if (threads == 2) {
+            memcpy(want, params, sizeof want);
+            fopt_destroy(m.optimizer);
+        }
+    }
+    fopt_optimizer *const before = m.optimizer;
+    describe_large();
+    const pid_t child = fork();
+    cr_assert_neq(child, -1);
+    if (child == 0) {
+        alarm(20);
+        m.config.threads = 0;
+        model_create(&m);
+        fopt_device_info info = {.size = sizeof info};
+        int wrong = fopt_device_query((fopt_device){FOPT_CPU, 0}, &info) != FOPT_OK || info.threads != 1;
+        for (int step = 0; step < 2; step++)
+            wrong |= (fopt_step(m.optimizer, NULL, NULL) != FOPT_OK) * 2;
+        wrong |= (memcmp(want, params, sizeof want) != 0) * 4;
+        wrong |= (fopt_step(before, NULL, NULL) != FOPT_OK) * 8;
+        _exit(wrong);
+    }
+    int status = -1;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect_eq(status, 0, "the child's status is 0x%x", (unsigned)status);
+    fopt_destroy(before);
 }
 
 /* ---- bad ones: each good until it is told -------------------------------------------------------------------- */

@@ -49,7 +49,7 @@ messages() {
 must be the sizeof of its type
 eps are all 0: fopt_group_init() sets them
 which is not memory of CUDA device
-which overlaps the param of
+which overlaps the
 this build of fusedopt has the CPU backend alone
 END
 }

@@ -246,6 +246,23 @@ Test(device_errors, memory_of_another_device)
     twins_free(t);
 }
 
+Test(device_errors, moments_in_memory_of_the_host)
+{
+#ifdef EMULATED
+    need_devices(1);
+    const fopt_config config = cuda_config();
+    twins *t = new_twins();
+    fopt_optimizer *out;
+    now_running("the host's moments");
+    t->device[0].states = t->host_states;
+    expect_refused(fopt_create(&config, groups, 2, t->device, 4, &out), FOPT_ERR_ARGUMENT,
+                   "tensor 0: a state array has 0x");
+    twins_free(t);
+#else
+    need_emulator("a device that does not reach pageable memory");
+#endif
+}
+
 /* ---- errors that were there ---------------------------------------------------------------------------------- */
 
 /* Each call reports it and leaves it, and does nothing. */

@@ -195,6 +195,31 @@ Test(device_twin, all_cases_in_one_optimizer)
     }
 }
 
+/* Moments in memory of the callers', which the optimizers leave behind. */
+Test(device_twin, moments_of_the_callers)
+{
+    need_devices(1);
+    static fopt_group groups[200];
+    for (size_t mode = 0; mode < mode_count(); mode++) {
+        now_running("moments of the callers' %s", choose_mode(mode));
+        twins *t = new_mixture(groups, mode);
+        for (size_t i = 0; i < t->tensor_count; i++) {
+            t->host[i].states = &t->host_states[i * FOPT_STATE_KINDS];
+            t->device[i].states = &t->device_states[i * FOPT_STATE_KINDS];
+        }
+        twins_create(t, 4);
+        for (size_t step = 0; step < STEPS; step++) {
+            twins_step(t);
+            twins_set_grads(t, (step + 1) % STEPS, 3);
+        }
+        fopt_destroy(t->cpu);
+        fopt_destroy(t->cuda);
+        t->cpu = t->cuda = NULL;
+        twins_compare(t);
+        twins_free(t);
+    }
+}
+
 /* Every hyperparameter and flag that may change does, between steps of number a thousand, a billion, and the last, at
  * which a count stops. */
 Test(device_twin, changed_groups_and_step_counts)
