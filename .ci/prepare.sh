@@ -61,7 +61,7 @@ have_tools() {
 
 # What the library needs (the first two), the program and its plots can use; the tests can use more.
 build_packages=(build-essential cmake libjansson-dev libopenblas-dev gnuplot-nox)
-test_packages=(pkg-config libcriterion-dev doxygen groff-base python3 python3-numpy)
+test_packages=(pkg-config libcriterion-dev doxygen groff-base python3 python3-numpy python3-venv)
 
 # why_not_written FOLDER: says why, if it cannot be written to, or is full.
 why_not_written() {

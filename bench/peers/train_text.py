@@ -57,9 +57,7 @@ def held_out_loss(model, text, begin):
 
 def train(state_format, text, options):
     model = make_model(options.seed)
-    optimizer = fusedopt.TorchOptimizer(
-        model.parameters(), rule="adamw", lr=options.lr, weight_decay=0.01, state_format=state_format
-    )
+    optimizer = fusedopt.torch.AdamW(model.parameters(), lr=options.lr, state_format=state_format)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
     generator = torch.Generator().manual_seed(options.seed)
     begin = len(text) * 9 // 10

@@ -36,6 +36,13 @@ install(FILES ${PROJECT_BINARY_DIR}/fusedopt-config.cmake ${PROJECT_BINARY_DIR}/
   DESTINATION ${package_dir})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+# ---- the Python package ----
+
+# A wheel's build (pyproject.toml) installs this alone: the library beside the package's files, under one name.
+if(SKBUILD)
+  install(FILES $<TARGET_FILE:fusedopt_shared> DESTINATION fusedopt RENAME libfusedopt.so COMPONENT python)
+endif()
+
 # ---- the program ----
 
 # Optional: whoever builds the library alone in a tree that could build more installs that.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# python/fusedopt.py, under the first python3 that has PyTorch, or NumPy, or is there. The environment variable
+# The Python package, but for PyTorch: under the first python3 that has NumPy, or is there. The environment variable
 # PYTHON names another one.
 # Arguments: the project's folder, the shared library.
 set -u
 project=$1 shared=$2
-for module in torch numpy sys; do
+for module in numpy sys; do
     for python in ${PYTHON:-python3 /usr/bin/python3}; do
         command -v "$python" >/dev/null && "$python" -c "import $module" 2>/dev/null && break 2
     done
