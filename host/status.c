@@ -90,6 +90,13 @@ fopt_status fopt_i_fail(fopt_status status, const char *format, ...)
     return status;
 }
 
+void fopt_set_last_error(const char *text)
+{
+    char printable[sizeof last_error.text]; /* the text may be the last one, or a part of it */
+    fopt_i_copy_printable(printable, sizeof printable, text ? text : "");
+    memcpy(last_error.text, printable, sizeof printable);
+}
+
 const char *fopt_last_error(void)
 {
     return last_error.text;
@@ -110,6 +117,8 @@ const char *fopt_status_string(fopt_status status)
         return "device absent or failed";
     case FOPT_ERR_BROKEN:
         return "optimizer broken by an earlier failure";
+    case FOPT_ERR_FILE:
+        return "file failed or invalid";
     }
     return "unknown status";
 }
