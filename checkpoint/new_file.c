@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes that are written at once. */
-enum { BUFFER = 1 << 20 };
+/* Bytes that are written at once. (A MiB took Linux on ext4 four times as long.) */
+enum { BUFFER = 1 << 18 };
 
 static const char suffix[] = ".unfinished";
 
@@ -47,9 +47,10 @@ static bool lock(const fopt_i_new_file *file)
     struct stat opened, named;
     if (flock(file->descriptor, LOCK_EX | LOCK_NB) != 0 && errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOLCK)
         return false;
-    errno = EWOULDBLOCK;
-    return fstat(file->descriptor, &opened) == 0 && lstat(file->unfinished, &named) == 0 && S_ISREG(named.st_mode) &&
-           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    const bool same = fstat(file->descriptor, &opened) == 0 && lstat(file->unfinished, &named) == 0 &&
+                      S_ISREG(named.st_mode) && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    errno = same ? 0 : EWOULDBLOCK;
+    return same;
 }
 
 fopt_status fopt_i_begin_file(const fopt_i_session *s, const char *path, fopt_i_new_file *file)

@@ -9,13 +9,14 @@
 /* Elements that are moved at once, of whole blocks of any format. */
 enum { CHUNK = 1 << 16 };
 
-/* What the values of each kind of state may be, where a step could have left them. One line for each kind. */
-static const struct values {
-    bool known, negative, subnormal;
-} values_of[FOPT_I_PARTS] = {
-    [FOPT_FIRST_MOMENT] = {true, true, false},       [FOPT_SECOND_MOMENT] = {true, false, false},
-    [FOPT_MAX_SECOND_MOMENT] = {true, false, false}, [FOPT_MOMENTUM_BUFFER] = {true, true, false},
-    [FOPT_STATE_KINDS] = {true, true, true}, /* parameters */
+/* What a step never leaves in a kind of state. One line for each kind, unless it may be anything, as parameters are. */
+static const struct never {
+    bool negative, subnormal;
+} never[FOPT_I_PARTS] = {
+    [FOPT_FIRST_MOMENT] = {false, true},
+    [FOPT_SECOND_MOMENT] = {true, true},
+    [FOPT_MAX_SECOND_MOMENT] = {true, true},
+    [FOPT_MOMENTUM_BUFFER] = {false, true},
 };
 
 /* The largest magnitude of which a step makes a quantized moment. */
@@ -205,8 +206,8 @@ static fopt_status check_absmax(const fopt_i_session *s, const fopt_i_move *move
 static fopt_status check_values(const fopt_i_session *s, const fopt_i_move *move, float *values, size_t first,
                                 size_t count, uint32_t largest)
 {
-    const struct values *may_be = &values_of[move->part.kind];
-    const uint32_t least = may_be->subnormal ? 0 : 0x00800000u, sign = may_be->negative ? 0 : 0x80000000u;
+    const uint32_t least = never[move->part.kind].subnormal ? 0x00800000u : 0;
+    const uint32_t sign = never[move->part.kind].negative ? 0x80000000u : 0;
     uint32_t negative = 0, beyond = 0;
     for (size_t i = 0; i < count; i++) {
         const uint32_t bits = fopt_i_bits(values[i]), magnitude = bits & 0x7fffffffu;

@@ -19,7 +19,7 @@
  *  any shape, its step counts may be of any number type (32 or 64 bits), and of moments of one byte a scale for every
  *  256 or 64 elements says how they are quantized.
  *
- * Memory: 2 MiB, besides what lists the tensors: some 2 KiB for each, and while a header is read up to 50 times its
+ * Memory: 1 MiB, besides what lists the tensors: some 10 KiB for each, and while a header is read up to 50 times its
  * bytes, of which a file can have 100 million. If the system refuses memory to jansson, a file may be called invalid, or
  * jansson end the process; a file that is there stays whole.
  */

@@ -78,6 +78,34 @@ Test(checkpoint, cut_anew)
     }
 }
 
+/* Files of different steps, of other tensors, and too few of them. */
+Test(checkpoint, files_that_do_not_belong_together)
+{
+    const fopt_checkpoint_options options = {.size = sizeof options, .flags = FOPT_CHECKPOINT_UNEXPECTED};
+    net n, whole;
+    net_open(&n, &net_host, 3);
+    net_train(&n, 0, 2);
+    OK(fopt_checkpoint_save(&n.ranks[0].run, paths[0], NULL, NULL));
+    OK(fopt_checkpoint_save(&n.ranks[1].run, paths[1], NULL, NULL));
+    net_train(&n, 2, 3);
+    OK(fopt_checkpoint_save(&n.ranks[2].run, paths[2], NULL, NULL));
+    net_open(&whole, &net_host, 1);
+    cr_expect_eq(fopt_checkpoint_load(&whole.ranks[0].run, all_paths, 3, NULL, NULL), FOPT_ERR_FILE);
+    cr_expect(net_mentions(fopt_last_error(), "2.safetensors: tensor 'embed.weight[1536:2321].step' is 3, but other "
+                                              "parts of it have made 2 steps"),
+              "%s", fopt_last_error());
+    cr_expect_eq(fopt_checkpoint_load(&whole.ranks[0].run, all_paths, 2, NULL, NULL), FOPT_ERR_FILE);
+    cr_expect(net_mentions(fopt_last_error(), "tensor 0 'embed.weight': the files have all of exp_avg but 785 of its "
+                                              "2321 elements"),
+              "%s", fopt_last_error());
+    cr_expect_eq(fopt_checkpoint_load(&n.ranks[2].run, all_paths, 2, NULL, NULL), FOPT_ERR_FILE);
+    cr_expect(net_mentions(fopt_last_error(), "tensor 0 'embed.weight': the files do not have its step"), "%s",
+              fopt_last_error());
+    OK(fopt_checkpoint_load(&n.ranks[1].run, all_paths, 2, &options, NULL));
+    net_close(&n);
+    net_close(&whole);
+}
+
 /* ---- one file ------------------------------------------------------------------------------------------------ */
 
 /* Reads a whole file, to be freed. */

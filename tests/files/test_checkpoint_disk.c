@@ -24,8 +24,9 @@
 
 /* ---- calls that fail ----------------------------------------------------------------------------------------- */
 
-typedef enum call { WRITE, FSYNC, RENAME, TRUNCATE, READ, OPEN, ALLOCATE, CALLS } call;
-static const char *const call_names[CALLS] = {"write", "fsync", "rename", "ftruncate", "pread", "open", "malloc"};
+typedef enum call { WRITE, FSYNC, RENAME, TRUNCATE, READ, OPEN, LOCK, ALLOCATE, CALLS } call;
+static const char *const call_names[CALLS] = {"write", "fsync", "rename", "ftruncate",
+                                              "pread", "open",  "lock",   "malloc"};
 
 /* What is to happen at the nth wrapped call from now: one of a kind, or of any if `any`. */
 static struct {
@@ -36,9 +37,15 @@ static struct {
     void (*act)(void); /* done before the call, or NULL */
 } fault;
 
+/* The calls so far, a letter each. */
+static char call_log[200];
+
 /* Tells whether this call is the one, and fails. */
 static bool fails(call kind)
 {
+    const size_t logged = strlen(call_log);
+    if (kind != ALLOCATE && logged + 1 < sizeof call_log)
+        call_log[logged] = call_names[kind][0];
     if (!fault.armed || (fault.any ? kind == ALLOCATE : kind != fault.kind) || --fault.left > 0)
         return false;
     fault.armed = false;
@@ -101,6 +108,13 @@ int __wrap_open64(const char *path, int flags, unsigned mode);
 int __wrap_open64(const char *path, int flags, unsigned mode)
 {
     return fails(OPEN) ? -1 : __real_open64(path, flags, mode);
+}
+
+int __real_flock(int file, int operation);
+int __wrap_flock(int file, int operation);
+int __wrap_flock(int file, int operation)
+{
+    return fails(LOCK) ? -1 : __real_flock(file, operation);
 }
 
 void *__real_malloc(size_t bytes);
@@ -237,7 +251,8 @@ TestSuite(checkpoint_disk, .init = set_up, .fini = tear_down, .timeout = 600);
 static void fail_saves(call kind, int error)
 {
     fopt_status status = FOPT_OK;
-    for (size_t nth = 1; nth < 1000; nth++) {
+    size_t nth = 1;
+    for (; nth < 1000; nth++) {
         arm(kind, nth, error);
         status = save(1);
         fault.armed = false;
@@ -253,7 +268,7 @@ static void fail_saves(call kind, int error)
         cr_expect_eq(files_in_folder(), 1, "%s %zu", call_names[kind], nth);
         OK(save(0));
     }
-    cr_expect_eq(status, FOPT_OK);
+    cr_expect(status == FOPT_OK && nth > 1, "%s", call_names[kind]);
     cr_expect_eq(saved_state(), 1, "%s", fopt_last_error());
     OK(save(0));
 }
@@ -266,6 +281,14 @@ Test(checkpoint_disk, a_save_fails)
     fail_saves(RENAME, EACCES);
     fail_saves(TRUNCATE, EIO);
     fail_saves(OPEN, EACCES);
+}
+
+/* The new file is on the disk before it has the name, and its folder after. */
+Test(checkpoint_disk, the_order_of_calls)
+{
+    memset(call_log, 0, sizeof call_log);
+    OK(save(1));
+    cr_expect_str_eq(call_log, "olfwwwwwwfrof");
 }
 
 static void *failing_malloc(size_t bytes)
@@ -470,6 +493,40 @@ Test(checkpoint_disk, another_save_is_under_way)
     close(other);
     OK(save(1));
     cr_expect_eq(saved_state(), 1);
+}
+
+/* And a third one begins. */
+static void finish_the_other(void)
+{
+    cr_assert_eq(rename(unfinished, path), 0);
+    close(__real_open64(unfinished, O_WRONLY | O_CREAT, 0600));
+}
+
+/* The other save ends after this one has opened its file, and before it has the lock: which is then of the file that has
+ * become the checkpoint. */
+Test(checkpoint_disk, another_save_ends)
+{
+    OK(save(1));
+    cr_assert_eq(rename(path, unfinished), 0);
+    arm(LOCK, 1, 0);
+    fault.act = finish_the_other;
+    cr_expect_eq(save(0), FOPT_ERR_FILE);
+    cr_expect(net_mentions(fopt_last_error(), "another save of that file is under way"), "%s", fopt_last_error());
+    cr_expect_eq(saved_state(), 1);
+    OK(save(0));
+    cr_expect_eq(saved_state(), 0);
+}
+
+/* Where the file system has no locks there is none. */
+Test(checkpoint_disk, no_locks)
+{
+    arm(LOCK, 1, ENOLCK);
+    OK(save(1));
+    cr_expect_eq(saved_state(), 1);
+    arm(LOCK, 1, EIO);
+    cr_expect_eq(save(0), FOPT_ERR_FILE);
+    cr_expect(net_mentions(fopt_last_error(), "the new file cannot be locked: "), "%s", fopt_last_error());
+    unlink(unfinished); /* whose it is is not known */
 }
 
 static void *save_often(void *state)
