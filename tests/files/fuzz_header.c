@@ -143,7 +143,8 @@ static size_t put_word(splitmix *random, size_t size, size_t header)
     if (at + length + left > LONGEST)
         return size;
     memmove(spoiled + at + length, spoiled + (size - left), left);
-    memcpy(spoiled + at, word, length);
+    for (size_t i = 0; i < length; i++)
+        spoiled[at + i] = (unsigned char)word[i];
     return at + length + left;
 }
 

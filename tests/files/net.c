@@ -24,15 +24,15 @@ static const struct tensor {
     double momentum;
     fopt_format first, second, maximum, buffer;
 } tensors[NET_TENSORS] = {
-    {"embed.weight", 9 * 256 + 17, FOPT_F32, FOPT_ADAM, 0, 0, FOPT_F32, FOPT_F32, 0, 0},
-    {"layers.0.weight", 8 * 256, FOPT_BF16, FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_BF16, FOPT_BF16, 0, 0},
-    {"layers.0.bias", 5 * 256 + 1, FOPT_F32, FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_Q8, FOPT_Q8, 0, 0},
-    {"layers.1.weight", 4 * 256, FOPT_BF16, FOPT_ADAM, FOPT_AMSGRAD, 0, FOPT_Q8_64, FOPT_F32, FOPT_BF16, 0},
+    {"embed.weight", 9 * TILE + 17, FOPT_F32, FOPT_ADAM, 0, 0, FOPT_F32, FOPT_F32, 0, 0},
+    {"layers.0.weight", 8 * TILE, FOPT_BF16, FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_BF16, FOPT_BF16, 0, 0},
+    {"layers.0.bias", 5 * TILE + 1, FOPT_F32, FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_Q8, FOPT_Q8, 0, 0},
+    {"layers.1.weight", 4 * TILE, FOPT_BF16, FOPT_ADAM, FOPT_AMSGRAD, 0, FOPT_Q8_64, FOPT_F32, FOPT_BF16, 0},
     {"layers.1.bias", 10, FOPT_F32, FOPT_SGD, 0, 0.9, 0, 0, 0, FOPT_F32},
-    {"layers.2.weight", 3 * 256, FOPT_F32, FOPT_SGD, 0, 0.5, 0, 0, 0, FOPT_Q8},
-    {"layers.2.bias", 256, FOPT_F16, FOPT_SGD, 0, 0, 0, 0, 0, 0},
-    {"norm", 2 * 256 + 100, FOPT_F32, FOPT_RMSPROP, FOPT_CENTERED, 0.9, FOPT_F32, FOPT_F32, 0, FOPT_BF16},
-    {"head.weight", 6 * 256 + 64, FOPT_F32, FOPT_RMSPROP, 0, 0.9, 0, FOPT_Q8, 0, FOPT_BF16},
+    {"layers.2.weight", 3 * TILE, FOPT_F32, FOPT_SGD, 0, 0.5, 0, 0, 0, FOPT_Q8},
+    {"layers.2.bias", TILE, FOPT_F16, FOPT_SGD, 0, 0, 0, 0, 0, 0},
+    {"norm", 2 * TILE + 100, FOPT_F32, FOPT_RMSPROP, FOPT_CENTERED, 0.9, FOPT_F32, FOPT_F32, 0, FOPT_BF16},
+    {"head.weight", 6 * TILE + 64, FOPT_F32, FOPT_RMSPROP, 0, 0.9, 0, FOPT_Q8, 0, FOPT_BF16},
     {"head.bias", 300, FOPT_F16, FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_BF16, FOPT_Q8_64, 0, 0},
 };
 

@@ -350,7 +350,7 @@ Test(checkpoint_refused, what_cannot_become_8_bits)
     own.groups[0].state_format[FOPT_FIRST_MOMENT] = FOPT_Q8;
     OK(fopt_create(NULL, own.groups, TENSORS, own.tensors, TENSORS, &own.run.optimizer));
     for (size_t i = 0; i < LENGTH(values); i++) {
-        memcpy(data + 16 + 4 * 7, &values[i], 4);
+        memcpy(&data[16 + 4 * 7], &values[i], 4);
         write_file(strlen(header), header, strlen(header), data, data_bytes);
         cr_expect_eq(fopt_checkpoint_load(&own.run, paths, 1, &convert, NULL), FOPT_ERR_FILE);
         cr_expect(net_mentions(fopt_last_error(), "tensor 'w.exp_avg': value 7 is *, which 8 bits cannot be made of"),
@@ -402,7 +402,7 @@ Test(checkpoint_refused, another_tools_file_is_not)
     cr_expect_eq(memcmp(before, after, sizeof before), 0);
     cr_expect(steps[0] == 12 && steps[1] == 34);
 
-    const float fraction = 12.5;
+    const float fraction = 12.5F;
     memcpy(data, &fraction, sizeof fraction);
     write_file(strlen(text), text, strlen(text), data, data_bytes);
     refused("tensor 'w.step' is not one integer");
