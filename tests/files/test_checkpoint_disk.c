@@ -476,8 +476,8 @@ Test(checkpoint_disk, killed_at_any_time)
             seen[state]++;
         left += files_in_folder() > 1;
     }
-    fprintf(stderr, "%zu kills: the one state %zu times, the other %zu times; %zu times an unfinished file was left\n",
-            kills, seen[0], seen[1], left);
+    cr_expect(kills < 100 || (seen[0] > 0 && seen[1] > 0 && left > 0), "%zu kills: %zu and %zu, %zu in a save", kills,
+              seen[0], seen[1], left);
     OK(save(1));
     cr_expect_eq(saved_state(), 1);
     cr_expect_eq(files_in_folder(), 1);
