@@ -113,7 +113,7 @@ static bool find_format(const fopt_i_move *m, fopt_format *format)
     for (int f = 0; fopt_format_name((fopt_format)f); f++) {
         const fopt_format candidate = (fopt_format)f;
         const char *dtype = fopt_i_dtype_of(candidate);
-        const size_t scales = fopt_i_scales(candidate, (size_t)m->piece->count);
+        const uint64_t scales = fopt_i_absmax_count(candidate, m->piece->count);
         if (!dtype || strcmp(dtype, m->data->dtype) != 0 || scales != (m->absmax ? m->absmax->count : 0))
             continue;
         if (named ? strcmp(named, fopt_format_name(candidate)) == 0 : !found || candidate == m->part.format) {
@@ -155,7 +155,7 @@ static fopt_status add_move(loading *l, const wanted *w, const fopt_i_piece *pie
     const uint64_t first = w->tensor.first_element, end = first + w->tensor.count;
     const uint64_t begin = piece->first > first ? piece->first : first;
     const uint64_t last = piece->first + piece->count < end ? piece->first + piece->count : end;
-    fopt_i_move m = {.piece = piece, .tensor = w->index, .part = *part};
+    fopt_i_move m = {.piece = piece, .part = *part};
     m.data = find_entry(piece, part->name, "");
     m.absmax = part->kind < FOPT_STATE_KINDS ? find_entry(piece, part->name, ".absmax") : NULL;
     if (!m.data || begin >= last)

@@ -215,7 +215,7 @@ static fopt_status read_piece(const fopt_i_session *s, const json_t *from, size_
         return REFUSE_METADATA(
             "%s: fusedopt.tensors of the metadata: number %zu lacks a valid name, id, group, first, count or full",
             piece->file->path, index);
-    if (piece->count == 0 || piece->first % 256 != 0 || piece->first + piece->count > piece->full)
+    if (piece->count == 0 || piece->first % FOPT_I_TILE != 0 || piece->first + piece->count > piece->full)
         return REFUSE_METADATA("%s: tensor '%.80s': the metadata have first %" PRIu64 ", count %" PRIu64
                                ", full %" PRIu64 ", which is no place in a tensor",
                                piece->file->path, piece->name, piece->first, piece->count, piece->full);

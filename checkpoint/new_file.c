@@ -16,7 +16,7 @@ static const char suffix[] = ".unfinished";
 
 static fopt_status fail(const fopt_i_session *s, const fopt_i_new_file *file, const char *what)
 {
-    return fopt_i_refuse(s, FOPT_ERR_FILE, "%s: %s: %s", file->path, what, strerror(errno));
+    return fopt_i_refuse(s, FOPT_ERR_FILE, "%s: %s: %s", fopt_i_end_of(file->path), what, strerror(errno));
 }
 
 /* Looks at what is to be replaced: behind symbolic links, and only if it is a regular file. */
@@ -27,14 +27,14 @@ static fopt_status find_target(const fopt_i_session *s, fopt_i_new_file *file, m
     if (!exists && errno != ENOENT)
         return fail(s, file, "cannot be written");
     if (exists && !S_ISREG(found.st_mode))
-        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s is not a regular file", file->path);
+        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s is not a regular file", fopt_i_end_of(file->path));
     *mode = exists ? found.st_mode & 07777 : 0;
     file->target = exists ? realpath(file->path, NULL) : strdup(file->path);
     const size_t length = file->target ? strlen(file->target) : 0;
     file->unfinished = malloc(length + sizeof suffix);
     file->buffer = malloc(BUFFER);
     if (!file->target || !file->unfinished || !file->buffer)
-        return fopt_i_refuse(s, FOPT_ERR_MEMORY, "no memory for writing %s", file->path);
+        return fopt_i_refuse(s, FOPT_ERR_MEMORY, "no memory for writing %s", fopt_i_end_of(file->path));
     memcpy(file->unfinished, file->target, length);
     memcpy(file->unfinished + length, suffix, sizeof suffix);
     return FOPT_OK;
@@ -65,9 +65,9 @@ fopt_status fopt_i_begin_file(const fopt_i_session *s, const char *path, fopt_i_
         return fail(s, file, "the new file cannot be opened");
     file->descriptor = descriptor;
     if (!lock(file)) {
-        status = errno == EWOULDBLOCK
-                     ? fopt_i_refuse(s, FOPT_ERR_FILE, "%s: another save of that file is under way", path)
-                     : fail(s, file, "the new file cannot be locked");
+        status = errno == EWOULDBLOCK ? fopt_i_refuse(s, FOPT_ERR_FILE, "%s: another save of that file is under way",
+                                                      fopt_i_end_of(path))
+                                      : fail(s, file, "the new file cannot be locked");
         file->descriptor = -1; /* it is another's, and stays */
         close(descriptor);
         return status;

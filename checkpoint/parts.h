@@ -2,6 +2,7 @@
 #ifndef FOPT_I_CHECKPOINT_PARTS_H
 #define FOPT_I_CHECKPOINT_PARTS_H
 
+#include "../kernels/formats/formats.h"
 #include "fusedopt_checkpoint.h"
 #include <jansson.h>
 #include <stdbool.h>
@@ -33,7 +34,7 @@ typedef struct fopt_i_session {
     size_t note_count;
 } fopt_i_session;
 
-/* Begins a public call: reads and checks what it was given. fopt_i_end() releases what the session holds, in any case. */
+/* Begins a public call: reads and checks what it was given. fopt_i_end_session() must follow, in any case. */
 fopt_status fopt_i_begin_session(fopt_i_session *s, const char *call, const fopt_run *run,
                                  const fopt_checkpoint_options *options, unsigned known_flags, fopt_stream stream);
 void fopt_i_end_session(fopt_i_session *s);
@@ -43,6 +44,9 @@ fopt_status fopt_i_refuse(const fopt_i_session *s, fopt_status status, const cha
 
 /* Returns the status of a call of the core's; if it failed, its text gets the name of ours before it. */
 fopt_status fopt_i_pass(const fopt_i_session *s, fopt_status status);
+
+/* Returns what messages have of a path: its end, if it is long. */
+const char *fopt_i_end_of(const char *path);
 
 /* Notes something that one of `flags` has allowed, or refuses it, if none did. */
 fopt_status fopt_i_allow(fopt_i_session *s, unsigned flags, const char *format, ...) FOPT_I_TEXT(3, 4);
@@ -101,8 +105,7 @@ fopt_i_entry *fopt_i_find_entry(const fopt_i_file *file, const char *name, const
 fopt_status fopt_i_read_entry(const fopt_i_session *s, const fopt_i_file *file, const fopt_i_entry *entry,
                               uint64_t from, void *to, size_t bytes);
 
-/* Returns the name of the dtype in which a format's elements are written, and the bytes of one; NULL if there is none. */
-const char *fopt_i_dtype_of(fopt_format format);
+/* Returns the bytes of an element of a dtype that is known. */
 size_t fopt_i_dtype_bytes(const char *dtype);
 
 /* ---- metadata.c: what they say of the optimizer -------------------------------------------------------------- */
@@ -117,7 +120,6 @@ typedef struct fopt_i_piece {
     uint64_t id, first, count, full; /* as in fopt_tensor */
     const json_t *group;             /* NULL: the file is another tool's */
     char range[FOPT_I_RANGE];        /* what follows the name in the file: "[256:512]" or nothing */
-    bool expected;                   /* the optimizer has some of that tensor */
 } fopt_i_piece;
 
 /* Returns the metadata of a file that is to be written, or NULL without memory. */
@@ -138,19 +140,17 @@ const char *fopt_i_rule_in(const fopt_i_piece *piece);
 
 /* ---- values.c: what a file's values may be, and other formats of them ----------------------------------------- */
 
+/* Returns the dtype in which a format's elements are written; NULL if there is none. */
+const char *fopt_i_dtype_of(fopt_format format);
+
 /* Where elements come from and go: a range of a piece's array, to a range of the optimizer's. */
 typedef struct fopt_i_move {
     const fopt_i_piece *piece;
     const fopt_i_entry *data, *absmax; /* absmax: of quantized ones, else NULL */
     fopt_format format;                /* of these */
-    size_t tensor;
     fopt_i_part part;
     uint64_t from, to, count; /* elements */
 } fopt_i_move;
-
-/* Return the bytes of an element of a format, and how many scales so many elements have. */
-size_t fopt_i_bytes_of(fopt_format format);
-size_t fopt_i_scales(fopt_format format, size_t count);
 
 /* Buffers of a load. */
 typedef struct fopt_i_buffers fopt_i_buffers;

@@ -9,9 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Bytes of a path that messages have, its last ones, so that there is room for a tensor's name. */
-enum { LONGEST_PATH = 160 };
-
 /* ---- dtypes -------------------------------------------------------------------------------------------------- */
 
 static const struct dtype {
@@ -237,13 +234,12 @@ static fopt_status read_header(const fopt_i_session *s, fopt_i_file *file, uint6
 fopt_status fopt_i_open_file(const fopt_i_session *s, const char *path, fopt_i_file *file)
 {
     struct stat found;
-    const size_t length = strlen(path);
-    *file = (fopt_i_file){.path = length > LONGEST_PATH ? path + length - LONGEST_PATH : path};
+    *file = (fopt_i_file){.path = fopt_i_end_of(path)};
     file->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a pipe would be waited for */
     if (file->descriptor < 0 || fstat(file->descriptor, &found) != 0)
-        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s cannot be opened: %s", path, strerror(errno));
+        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s cannot be opened: %s", file->path, strerror(errno));
     if (!S_ISREG(found.st_mode))
-        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s is not a regular file", path);
+        return fopt_i_refuse(s, FOPT_ERR_FILE, "%s is not a regular file", file->path);
     return read_header(s, file, (uint64_t)found.st_size);
 }
 

@@ -38,10 +38,10 @@ static fopt_status add_item(saving *saved, size_t tensor, const char *suffix, co
     const fopt_i_session *s = &saved->session;
     const fopt_tensor t = fopt_i_tensor_at(s, tensor);
     if (!added.dtype)
-        return fopt_i_refuse(s, FOPT_ERR_UNSUPPORTED, "tensor %zu '%s': files have no dtype for the format of %s",
+        return fopt_i_refuse(s, FOPT_ERR_UNSUPPORTED, "tensor %zu '%.80s': files have no dtype for the format of %s",
                              tensor, t.name, *suffix ? suffix : "the parameter");
     if (!is_utf8(t.name))
-        return fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%s': name is not valid UTF-8", tensor, t.name);
+        return fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%.80s': name is not valid UTF-8", tensor, t.name);
     char range[FOPT_I_RANGE];
     fopt_i_write_range(range, t.first_element, t.count, t.full_count);
     const size_t size = strlen(t.name) + strlen(range) + strlen(suffix) + strlen(end) + 2;
@@ -75,8 +75,9 @@ static fopt_status add_tensor(saving *saved, size_t tensor)
         status = add_item(saved, tensor, p->name, "",
                           (item){.dtype = fopt_i_dtype_of(p->format), .data = p->data, .count = elements});
         if (!status && p->absmax)
-            status = add_item(saved, tensor, p->name, ".absmax",
-                              (item){.dtype = "F32", .data = p->absmax, .count = fopt_i_scales(p->format, elements)});
+            status = add_item(
+                saved, tensor, p->name, ".absmax",
+                (item){.dtype = "F32", .data = p->absmax, .count = (size_t)fopt_i_absmax_count(p->format, elements)});
     }
     return status;
 }
@@ -98,7 +99,7 @@ static fopt_status describe_item(saving *saved, const item *it, uint64_t *end)
     const uint64_t begin = *end;
     *end += it->count * fopt_i_dtype_bytes(it->dtype);
     if (json_object_get(saved->header, it->key))
-        return fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%s': '%.80s' would be in the file twice", it->tensor,
+        return fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%.80s': '%.80s' would be in the file twice", it->tensor,
                              fopt_i_tensor_at(s, it->tensor).name, it->key);
     json_t *entry = json_pack("{s:s, s:[], s:[I, I]}", "dtype", it->dtype, "shape", "data_offsets", (json_int_t)begin,
                               (json_int_t)*end);

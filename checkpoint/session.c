@@ -9,6 +9,9 @@
 /* Bytes that fopt_last_error() has room for. */
 enum { LONGEST_TEXT = 512 };
 
+/* Bytes of a path that messages have, so that there is room for a tensor's name, and what is wrong with it. */
+enum { LONGEST_PATH = 160 };
+
 /* ---- words --------------------------------------------------------------------------------------------------- */
 
 static void set_text(const fopt_i_session *s, const char *text)
@@ -34,6 +37,12 @@ fopt_status fopt_i_pass(const fopt_i_session *s, fopt_status status)
     if (status)
         set_text(s, fopt_last_error());
     return status;
+}
+
+const char *fopt_i_end_of(const char *path)
+{
+    const size_t length = strlen(path);
+    return length > LONGEST_PATH ? path + length - LONGEST_PATH : path;
 }
 
 void *fopt_i_grow(void *list, size_t count, size_t item_bytes)
@@ -144,7 +153,7 @@ fopt_status fopt_i_list_parts(const fopt_i_session *s, size_t tensor, fopt_i_par
         const char *name = fopt_state_kind_name(group.rule, (fopt_state_kind)kind);
         if (!name || view.count != t.count || view.format != group.state_format[kind])
             return fopt_i_refuse(s, FOPT_ERR_ARGUMENT,
-                                 "tensor %zu '%s': the optimizer was not created from this description", tensor,
+                                 "tensor %zu '%.80s': the optimizer was not created from this description", tensor,
                                  t.name);
         parts[(*count)++] = (fopt_i_part){name, kind, view.format, view.data, view.absmax};
     }
@@ -182,8 +191,9 @@ static fopt_status check_names(const fopt_i_session *s)
         if (!t.name)
             status = fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu: name is NULL, and files know tensors by it", i);
         else if (t.full_count >= FOPT_I_TOO_MANY)
-            status = fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%s': full_count is %zu, more than a file can say",
-                                   i, t.name, t.full_count);
+            status =
+                fopt_i_refuse(s, FOPT_ERR_ARGUMENT, "tensor %zu '%.80s': full_count is %zu, more than a file can say",
+                              i, t.name, t.full_count);
         else if (t.count > 0)
             places[count++] = (place){t.name, t.first_element, t.first_element + t.count, i};
     }
@@ -192,7 +202,7 @@ static fopt_status check_names(const fopt_i_session *s)
     for (size_t i = 1; i < count && !status; i++)
         if (strcmp(places[i - 1].name, places[i].name) == 0 && places[i].first < places[i - 1].end)
             status = fopt_i_refuse(s, FOPT_ERR_ARGUMENT,
-                                   "tensor %zu '%s': name is that of tensor %zu, with elements that it has",
+                                   "tensor %zu '%.80s': name is that of tensor %zu, with elements that it has",
                                    places[i].index, places[i].name, places[i - 1].index);
     free(places);
     return status;
@@ -234,8 +244,8 @@ static fopt_status check_run(const fopt_i_session *s)
         status = fopt_i_list_parts(s, i, parts, &count);
         for (size_t p = 0; p < count; p++)
             if (parts[p].kind < FOPT_STATE_KINDS)
-                bytes += elements * fopt_i_bytes_of(parts[p].format) +
-                         fopt_i_scales(parts[p].format, elements) * sizeof(float);
+                bytes += elements * fopt_i_element_bytes(parts[p].format) +
+                         (size_t)fopt_i_absmax_count(parts[p].format, elements) * sizeof(float);
     }
     if (!status && bytes != sizes.state_bytes)
         return fopt_i_refuse(s, FOPT_ERR_ARGUMENT,

@@ -1,6 +1,5 @@
 /* Values on their way from a file to an optimizer: what they may be, and how one format becomes another. */
 #include "../kernels/cpu/environment.h"
-#include "../kernels/formats/formats.h"
 #include "parts.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -35,16 +34,6 @@ struct fopt_i_buffers {
 fopt_i_buffers *fopt_i_new_buffers(void)
 {
     return malloc(sizeof(fopt_i_buffers));
-}
-
-size_t fopt_i_bytes_of(fopt_format format)
-{
-    return fopt_i_element_bytes(format);
-}
-
-size_t fopt_i_scales(fopt_format format, size_t count)
-{
-    return (size_t)fopt_i_absmax_count(format, count);
 }
 
 const char *fopt_i_dtype_of(fopt_format format)

@@ -16,8 +16,8 @@
  *  shard its name, global_id, group and place in the whole. The same state gives the same bytes.
  *
  *  A file without these metadata is taken as another tool's, if it has the names above: its tensors are whole ones of
- *  any shape, its step counts may be of any number type (32 or 64 bits), and of moments of one byte a scale for every
- *  256 or 64 elements says how they are quantized.
+ *  any shape, with all that is to be had of each in the one file; its step counts may be of any number type (32 or 64
+ *  bits), and of moments of one byte a scale for every 256 or 64 elements says how they are quantized.
  *
  * Memory: 1 MiB, besides what lists the tensors: some 10 KiB for each, and while a header is read up to 50 times its
  * bytes, of which a file can have 100 million. If the system refuses memory to jansson, a file may be called invalid, or

@@ -39,6 +39,8 @@ install(FILES ${PROJECT_BINARY_DIR}/fusedopt.pc DESTINATION ${CMAKE_INSTALL_LIBD
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt-config.cmake ${PROJECT_BINARY_DIR}/fusedopt-config-version.cmake
   DESTINATION ${package_dir})
 if(TARGET fusedopt_checkpoint)
+  # Each finds the other, wherever the tree is moved.
+  set_target_properties(fusedopt_checkpoint_shared PROPERTIES INSTALL_RPATH "$ORIGIN")
   install(FILES include/fusedopt_checkpoint.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(TARGETS fusedopt_checkpoint fusedopt_checkpoint_shared EXPORT fusedopt-checkpoint-targets
     INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

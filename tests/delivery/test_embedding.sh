@@ -154,6 +154,8 @@ else
             checkpoint "pkg-config --static" cc -static
         fi
     fi
+    ldd "$libdir/libfusedopt_checkpoint.so" >"$dir/log" 2>&1 && grep -q "libfusedopt.so.* => $dir/moved/" "$dir/log"
+    report $? "the companion: its shared library finds the other one beside it"
     mkdir "$dir/companion"
     cat >"$dir/companion/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.22)

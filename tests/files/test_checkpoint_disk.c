@@ -576,7 +576,7 @@ Test(checkpoint_disk, links_and_modes)
 
 Test(checkpoint_disk, paths_that_cannot_be_written)
 {
-    static char long_name[400];
+    static char long_name[2000];
     static const struct {
         const char *path, *words;
     } bad[] = {{"/dev/full", "/dev/full is not a regular file"},
@@ -584,7 +584,7 @@ Test(checkpoint_disk, paths_that_cannot_be_written)
                {"/tmp/fusedopt.none/a", "/tmp/fusedopt.none/a: the new file cannot be opened: No such file"},
                {"/dev/null/a", "/dev/null/a: cannot be written: Not a directory"},
                {"", "No such file"},
-               {long_name, "File name too long"}};
+               {long_name, "a: cannot be written: File name too long"}};
     memset(long_name, 'a', sizeof long_name - 1);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect_eq(fopt_checkpoint_save(&states[1].run, bad[i].path, NULL, NULL), FOPT_ERR_FILE);
