@@ -1,4 +1,4 @@
-/* Declarations that the files of checkpoint/ share. Nothing here is public; names that cross files begin with fopt_i_. */
+/* Declarations that the files of checkpoint/ share. None is public; names that cross files begin with fopt_i_. */
 #ifndef FOPT_I_CHECKPOINT_PARTS_H
 #define FOPT_I_CHECKPOINT_PARTS_H
 
