@@ -1,6 +1,6 @@
 """Whether others read our files and we read theirs: a reader and a writer of safetensors files in a few lines of
-Python, and the package safetensors, where it is installed. Arguments: the program checkpoint_files, an empty folder.
-Prints TAP."""
+Python, and the packages safetensors, torch and bitsandbytes, where they are installed. Arguments: the program
+checkpoint_files, an empty folder. Prints TAP."""
 import json
 import os
 import random
@@ -101,7 +101,7 @@ def _():
     groups, tensors = json.loads(metadata["fusedopt.groups"]), json.loads(metadata["fusedopt.tensors"])
     assert groups[0]["rule"] == "adamw" and groups[0]["lr"] == 0.3 and groups[0]["weight_decay"] == 0.01
     assert groups[0]["beta1"] == 0.9 and groups[0]["beta2"] == 0.999 and groups[0]["eps"] == 1e-8
-    assert groups[2]["formats"]["exp_avg"] == "q8" and groups[2]["formats"]["exp_avg_sq"] == "q8_64"
+    assert groups[2]["formats"]["exp_avg"] == "q8" and groups[4]["formats"]["exp_avg_sq"] == "q8_64"
     assert groups[3]["rule"] == "sgd" and groups[3]["momentum"] == 0.9
     assert tensors[3] == {"name": 'head € "quoted"', "id": "4", "group": 3, "first": 0, "count": 600, "full": 600}
 
@@ -169,18 +169,15 @@ def _():
 
     _, tensors = read(ours)
     types = {"F32": "float32", "F16": "float16", "U8": "uint8", "I64": "int64"}
+    with_bf16 = ("layers.0", "layers.2")  # NumPy has none
     arrays = {
         name: numpy.frombuffer(data, types[dtype]).reshape(shape)
         for name, (dtype, shape, data) in tensors.items()
-        if dtype != "BF16"
+        if not name.startswith(with_bf16)
     }
     package.save_file(arrays, theirs, metadata={"format": "np"})
     rest = os.path.join(folder, "rest.safetensors")
-    write(rest, {name: tensors[name] for name in tensors if name.startswith("layers.0")})
-    for name in list(arrays):
-        if name.startswith("layers.0"):
-            del arrays[name]
-    package.save_file(arrays, theirs, metadata={"format": "np"})
+    write(rest, {name: tensors[name] for name in tensors if name.startswith(with_bf16)})
     assert state_after("read", theirs, rest) == want
 
 
@@ -199,6 +196,82 @@ def _():
         assert array.reshape(-1).view(torch.uint8).numpy().tobytes() == data if shape else array.item() == 3, name
     save_file(loaded, theirs, metadata={"format": "pt"})
     assert state_after("read", theirs) == want
+
+
+def peers():
+    """Returns the example that converts, or why there is none."""
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples"))
+    try:
+        import torch_checkpoint
+    except ImportError as error:
+        return None, str(error)
+    return torch_checkpoint, None
+
+
+def there_and_back(example, name, make):
+    """An optimizer of others, with one parameter of this name: its state becomes that of our program, and ours its."""
+    import torch
+
+    torch.manual_seed(1)
+    model = torch.nn.Module()
+    *path, last = name.split(".")
+    owner = model
+    for part in path:
+        owner.add_module(part, torch.nn.Module())
+        owner = owner.get_submodule(part)
+    owner.register_parameter(last, torch.nn.Parameter(torch.randn(20, 30)))
+    (parameter,) = model.parameters()
+    optimizer = make([parameter])
+    for _ in range(5):
+        parameter.grad = torch.randn(20, 30)
+        optimizer.step()
+    example.save(model, optimizer, theirs, parameters=True)
+    _, tensors = read(theirs)
+    rest = os.path.join(folder, "rest.safetensors")
+    write(rest, {key: entry for key, entry in read(ours)[1].items() if not key.startswith(name)})
+    state = state_after("read", theirs, rest)
+    taken = [key for key in state if key.startswith(name)]
+    assert set(taken) == set(tensors), set(taken) ^ set(tensors)
+    for key in taken:
+        assert state[key][1] == tensors[key][2], key
+    assert struct.unpack("<q", state[name + ".step"][1]) == (5,)
+
+    again = make([parameter])
+    example.load(model, again, ours, parameters=True)
+    example.save(model, again, theirs, parameters=True)
+    _, tensors = read(theirs)
+    for key in taken:
+        assert tensors[key][2] == want[key][1], key
+    before = parameter.detach().clone()
+    parameter.grad = torch.randn(20, 30)
+    again.step()
+    assert 0 < (parameter - before).abs().max() < 2
+
+
+@report("the state of PyTorch's AdamW becomes ours, and ours its")
+def _():
+    example, reason = peers()
+    if not example:
+        return reason
+    import torch
+
+    there_and_back(example, "embed.weight", lambda parameters: torch.optim.AdamW(parameters, lr=0.3))
+
+
+@report("the state of bitsandbytes' Adam8bit becomes ours, and ours its")
+def _():
+    example, reason = peers()
+    if not example:
+        return reason
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        return str(error)
+    there_and_back(
+        example,
+        "layers.1.weight",
+        lambda parameters: bitsandbytes.optim.Adam8bit(parameters, lr=0.3, min_8bit_size=1),
+    )
 
 
 print(f"1..{count}")

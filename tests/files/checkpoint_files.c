@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TENSORS = 4, COUNT = 600, STEPS = 3 };
+enum { TENSORS = 5, COUNT = 600, STEPS = 3 };
 
 static const struct {
     const char *name;
@@ -21,8 +21,9 @@ static const struct {
 } tensors[TENSORS] = {
     {"embed.weight", FOPT_ADAMW, FOPT_DECOUPLED_DECAY, 0, FOPT_F32, FOPT_F32, FOPT_F32},
     {"layers.0.weight", FOPT_ADAM, FOPT_AMSGRAD, 0, FOPT_BF16, FOPT_BF16, FOPT_BF16},
-    {"layers.1.weight", FOPT_ADAM, 0, 0, FOPT_F16, FOPT_Q8, FOPT_Q8_64},
+    {"layers.1.weight", FOPT_ADAM, 0, 0, FOPT_F32, FOPT_Q8, FOPT_Q8},
     {"head \xe2\x82\xac \"quoted\"", FOPT_SGD, 0, 0.9, FOPT_F32, FOPT_F32, FOPT_F32},
+    {"layers.2.weight", FOPT_ADAM, 0, 0, FOPT_F16, FOPT_BF16, FOPT_Q8_64},
 };
 
 static void need(fopt_status status)
