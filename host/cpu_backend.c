@@ -338,6 +338,14 @@ static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *val
     return FOPT_OK;
 }
 
+static fopt_status copy(const fopt_optimizer *o, void *to, const void *from, size_t bytes, fopt_stream stream)
+{
+    (void)o;
+    (void)stream;
+    memcpy(to, from, bytes);
+    return FOPT_OK;
+}
+
 static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fopt_stream stream)
 {
     (void)stream;
@@ -384,6 +392,7 @@ const fopt_i_backend fopt_i_cpu_backend = {
     .set_grads = set_grads,
     .zero_grads = zero_grads,
     .get_step = get_step,
+    .copy = copy,
     .set_step = set_step,
     .update = update,
 };

@@ -1,6 +1,6 @@
 /*
- * The CUDA backend. Every call only enqueues on the caller's stream, except fopt_create(), fopt_destroy() and
- * fopt_get_step(), which wait.
+ * The CUDA backend. Every call only enqueues on the caller's stream, except fopt_create(), fopt_destroy(),
+ * fopt_get_step() and fopt_copy(), which wait.
  *
  * The tables that a step reads live on the device, behind the moments, and the host does not read them back: a copy
  * here of the step counts or learning rates would be wrong after a CUDA graph has been replayed.
@@ -328,20 +328,25 @@ static fopt_status set_group(fopt_optimizer *o, size_t group, const fopt_i_group
     return status;
 }
 
-static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream given)
+/* Copies in either direction, and waits. */
+static fopt_status copy(const fopt_optimizer *o, void *to, const void *from, size_t bytes, fopt_stream given)
 {
+    (void)o;
     cudaStream_t stream = fopt_i_cuda_stream(given);
     enum cudaStreamCaptureStatus capture;
     fopt_status status = fopt_i_cuda_check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
     if (!status && capture != cudaStreamCaptureStatusNone)
-        return fopt_i_fail(FOPT_ERR_DEVICE, "a step count cannot be read while the stream is being captured");
+        return fopt_i_fail(FOPT_ERR_DEVICE, "nothing can be copied while the stream is being captured");
     if (!status)
-        status = fopt_i_cuda_check(
-            cudaMemcpyAsync(value, &tables_of(o)->records[tensor].step, sizeof *value, cudaMemcpyDeviceToHost, stream),
-            "copying the step count");
+        status = fopt_i_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "copying");
     if (!status)
-        status = fopt_i_cuda_check(cudaStreamSynchronize(stream), "waiting for the step count");
+        status = fopt_i_cuda_check(cudaStreamSynchronize(stream), "waiting for a copy");
     return status;
+}
+
+static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
+{
+    return copy(o, value, &tables_of(o)->records[tensor].step, sizeof *value, stream);
 }
 
 static fopt_status set_lr(fopt_optimizer *o, size_t group, double lr, fopt_stream stream)
@@ -423,6 +428,7 @@ const fopt_i_backend fopt_i_cuda_backend = {
     .set_grads = set_grads,
     .zero_grads = zero_grads,
     .get_step = get_step,
+    .copy = copy,
     .set_step = set_step,
     .update = update,
 };

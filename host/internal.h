@@ -179,7 +179,7 @@ extern const fopt_allocator fopt_i_host_allocator;
 /* ---- backends ------------------------------------------------------------------------------------------------ */
 
 /* The operations of a kind of device. Arguments are valid by then, and the optimizer is not broken. The calls from
- * `step` to `set_step` come between enter() and leave(). */
+ * `step` to `copy` come between enter() and leave(). */
 struct fopt_i_backend {
     size_t private_bytes;
     /* Returns the bytes of the tables that it keeps on the device. */
@@ -210,6 +210,7 @@ struct fopt_i_backend {
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
+    fopt_status (*copy)(const fopt_optimizer *optimizer, void *to, const void *from, size_t bytes, fopt_stream stream);
     /* Makes the next step of one tensor, which messages name. Checks that the device is there and can use the
      * memory. */
     fopt_status (*update)(const fopt_config *config, const fopt_i_group *group, const fopt_i_record *record,

@@ -450,6 +450,18 @@ fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tensor, int64_
     return status ? status : leave(optimizer, optimizer->backend->get_step(optimizer, tensor, step, stream));
 }
 
+fopt_status fopt_copy(const fopt_optimizer *optimizer, void *to, const void *from, size_t bytes, fopt_stream stream)
+{
+    fopt_i_begin(__func__);
+    fopt_status status = check_optimizer(optimizer);
+    if (status || bytes == 0)
+        return status;
+    if (!to || !from)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is NULL, but bytes is %zu", to ? "from" : "to", bytes);
+    status = enter(optimizer);
+    return status ? status : leave(optimizer, optimizer->backend->copy(optimizer, to, from, bytes, stream));
+}
+
 fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream)
 {
     fopt_i_begin(__func__);

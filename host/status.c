@@ -1,5 +1,6 @@
 /* Statuses, the text of the last failure, the version. */
 #include "internal.h"
+#include "utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,25 +14,6 @@ static _Thread_local struct {
 void fopt_i_begin(const char *call)
 {
     last_error.call = call;
-}
-
-/* Returns the bytes of the character of valid UTF-8 that begins here, or 0; *code is its number. */
-static size_t read_character(const unsigned char *at, uint32_t *code)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* by length: what is less has a shorter form */
-    const size_t length = at[0] < 0x80   ? 1
-                          : at[0] < 0xc0 ? 0
-                          : at[0] < 0xe0 ? 2
-                          : at[0] < 0xf0 ? 3
-                          : at[0] < 0xf8 ? 4
-                                         : 0;
-    *code = length > 1 ? at[0] & (0x7fu >> length) : at[0];
-    for (size_t i = 1; i < length; i++) {
-        if ((at[i] & 0xc0) != 0x80) /* the terminating zero too */
-            return 0;
-        *code = *code << 6 | (at[i] & 0x3fu);
-    }
-    return length > 0 && *code >= least[length] && *code <= 0x10ffff && *code >> 11 != 0xd800 >> 11 ? length : 0;
 }
 
 /* Tells whether a character is neither a control character nor one that separates lines or sets the direction of
@@ -48,7 +30,7 @@ void fopt_i_copy_printable(char *to, size_t size, const char *from)
     size_t used = 0;
     while (*at) {
         uint32_t code;
-        const size_t length = read_character(at, &code);
+        const size_t length = fopt_i_read_character(at, &code);
         const bool good = length > 0 && is_printable(code);
         const size_t taken = length > 0 ? length : 1, given = good ? length : 1;
         if (used + given >= size)
@@ -90,6 +72,13 @@ fopt_status fopt_i_fail(fopt_status status, const char *format, ...)
     return status;
 }
 
+void fopt_set_last_error(const char *text)
+{
+    char printable[sizeof last_error.text]; /* the text may be the last one, or a part of it */
+    fopt_i_copy_printable(printable, sizeof printable, text ? text : "");
+    memcpy(last_error.text, printable, sizeof printable);
+}
+
 const char *fopt_last_error(void)
 {
     return last_error.text;
@@ -110,6 +99,8 @@ const char *fopt_status_string(fopt_status status)
         return "device absent or failed";
     case FOPT_ERR_BROKEN:
         return "optimizer broken by an earlier failure";
+    case FOPT_ERR_FILE:
+        return "file failed or invalid";
     }
     return "unknown status";
 }

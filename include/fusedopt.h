@@ -35,7 +35,7 @@
  *  before it is multiplied (see fopt_rule). A parameter whose update is zero keeps its bits.
  *
  * Streams (CUDA)
- *  - A call that is given a stream, except fopt_get_step(), only enqueues on it, takes its values at the call, and may
+ *  - A call that is given a stream, except fopt_get_step() and fopt_copy(), only enqueues on it, takes its values at the call, and may
  *    be captured into a graph: a replay repeats it with the values of the capture, and counts its steps. Parameters,
  *    gradients and state must stay valid until the stream has done the work.
  *  - A stream that is NULL is the legacy default stream, with whatever default stream a program is compiled.
@@ -100,7 +100,9 @@ typedef enum fopt_status {
     FOPT_ERR_UNSUPPORTED = 2, /* each argument is valid, but the combination is not offered */
     FOPT_ERR_MEMORY = 3,      /* an allocator returned NULL */
     FOPT_ERR_DEVICE = 4,      /* the device is absent, or failed */
-    FOPT_ERR_BROKEN = 5       /* an earlier step of this optimizer failed half-way; only fopt_destroy() is left */
+    FOPT_ERR_BROKEN = 5,      /* an earlier step of this optimizer failed half-way; only fopt_destroy() is left */
+    FOPT_ERR_FILE = 6         /* a file cannot be read or written, or is not what it should be: from a companion library
+                                 alone, such as fusedopt_checkpoint.h */
 } fopt_status;
 
 /* Returns a status in two or three words. */
@@ -109,6 +111,10 @@ FOPT_API const char *fopt_status_string(fopt_status status);
 /* Returns the text of this thread's most recent failure, "" before the first. It stays valid until this thread's next
  * failing call. A call that succeeds leaves it alone. */
 FOPT_API const char *fopt_last_error(void);
+
+/* Sets that text, for a library that is built on this one and fails by itself. It is copied, cut after 511 bytes, and
+ * what could not be printed safely becomes '?'. NULL is "". */
+FOPT_API void fopt_set_last_error(const char *text);
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
 
@@ -447,6 +453,12 @@ FOPT_API fopt_status fopt_get_step(const fopt_optimizer *optimizer, size_t tenso
 /* Sets a tensor's step count. To resume, create an optimizer with the same groups, seed and identities of tensors, and
  * set state and step counts. */
 FOPT_API fopt_status fopt_set_step(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
+
+/* Copies bytes from the host's memory to the device's, such as an optimizer's state, or back, or within either; the two
+ * must not overlap. What was enqueued on the stream is done before. CUDA: waits for the stream, and is refused while
+ * that is captured. */
+FOPT_API fopt_status fopt_copy(const fopt_optimizer *optimizer, void *to, const void *from, size_t bytes,
+                               fopt_stream stream);
 
 /* ---- without an object --------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-# `cmake --install`: the header, both libraries, what CMake and pkg-config need to find them, the license, and the
+# `cmake --install`: the headers, the libraries, what CMake and pkg-config need to find them, the license, and the
 # program with its manual page. The installed tree may be moved.
 
 include(GNUInstallDirs)
@@ -14,17 +14,21 @@ install(TARGETS fusedopt fusedopt_shared EXPORT fusedopt-targets
 install(EXPORT fusedopt-targets NAMESPACE fusedopt:: DESTINATION ${package_dir})
 
 # -L and -l for what has a path, so that a linker that finds it elsewhere does.
-set(libs_private)
-foreach(library ${static_dependencies})
-  if(IS_ABSOLUTE "${library}")
-    get_filename_component(directory "${library}" DIRECTORY)
-    get_filename_component(library "${library}" NAME_WE)
-    string(REGEX REPLACE "^lib" "" library "${library}")
-    string(APPEND libs_private " -L${directory}")
-  endif()
-  string(APPEND libs_private " -l${library}")
-endforeach()
-string(STRIP "${libs_private}" libs_private)
+function(fusedopt_flags_of variable)
+  set(flags)
+  foreach(library ${ARGN})
+    if(IS_ABSOLUTE "${library}")
+      get_filename_component(directory "${library}" DIRECTORY)
+      get_filename_component(library "${library}" NAME_WE)
+      string(REGEX REPLACE "^lib" "" library "${library}")
+      string(APPEND flags " -L${directory}")
+    endif()
+    string(APPEND flags " -l${library}")
+  endforeach()
+  string(STRIP "${flags}" flags)
+  set(${variable} "${flags}" PARENT_SCOPE)
+endfunction()
+fusedopt_flags_of(libs_private ${static_dependencies})
 file(RELATIVE_PATH prefix_from_pkgconfig "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" prefix_from_pkgconfig "${prefix_from_pkgconfig}")
 
@@ -34,6 +38,20 @@ write_basic_package_version_file(fusedopt-config-version.cmake COMPATIBILITY Sam
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_BINARY_DIR}/fusedopt-config.cmake ${PROJECT_BINARY_DIR}/fusedopt-config-version.cmake
   DESTINATION ${package_dir})
+if(TARGET fusedopt_checkpoint)
+  # Each finds the other, wherever the tree is moved.
+  set_target_properties(fusedopt_checkpoint_shared PROPERTIES INSTALL_RPATH "$ORIGIN")
+  install(FILES include/fusedopt_checkpoint.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(TARGETS fusedopt_checkpoint fusedopt_checkpoint_shared EXPORT fusedopt-checkpoint-targets
+    INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+    RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(EXPORT fusedopt-checkpoint-targets NAMESPACE fusedopt:: DESTINATION ${package_dir})
+  fusedopt_flags_of(checkpoint_libs_private ${FUSEDOPT_JANSSON_LIBRARY})
+  configure_file(host/package/fusedopt_checkpoint.pc.in fusedopt_checkpoint.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/fusedopt_checkpoint.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # ---- the Python package ----

@@ -19,7 +19,7 @@ Test(api, version)
 
 Test(api, status_strings)
 {
-    for (int i = FOPT_OK; i <= FOPT_ERR_BROKEN + 1; i++) {
+    for (int i = FOPT_OK; i <= FOPT_ERR_FILE + 1; i++) {
         const char *text = fopt_status_string((fopt_status)i); /* the last is unknown */
         cr_assert_not_null(text);
         cr_expect_gt(strlen(text), 0);
@@ -27,6 +27,21 @@ Test(api, status_strings)
             cr_expect_str_neq(text, fopt_status_string((fopt_status)j));
     }
     cr_expect_not_null(fopt_status_string((fopt_status)-1));
+}
+
+Test(api, a_companion_sets_the_last_error)
+{
+    char longest[1000];
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    fopt_set_last_error("a file: \033[2J");
+    cr_expect_str_eq(fopt_last_error(), "a file: ?[2J");
+    fopt_set_last_error(fopt_last_error() + 2);
+    cr_expect_str_eq(fopt_last_error(), "file: ?[2J");
+    fopt_set_last_error(longest);
+    cr_expect_eq(strlen(fopt_last_error()), 511);
+    fopt_set_last_error(NULL);
+    cr_expect_str_eq(fopt_last_error(), "");
 }
 
 Test(api, names)

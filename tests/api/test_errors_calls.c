@@ -49,6 +49,7 @@ Test(errors_calls, no_optimizer)
     refused(ARGUMENT, "optimizer is NULL", fopt_state(NULL, 0, FOPT_FIRST_MOMENT, &view));
     refused(ARGUMENT, "optimizer is NULL", fopt_get_step(NULL, 0, &step, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_set_step(NULL, 0, 1, NULL));
+    refused(ARGUMENT, "optimizer is NULL", fopt_copy(NULL, &step, &step, 0, NULL));
     model_expect_as_fresh(&m);
 }
 
@@ -70,6 +71,18 @@ Test(errors_calls, state)
         cr_expect(!view.data && view.count == 0 && view.bytes == 0 && !view.absmax);
         cr_expect_null(fopt_state_kind_name(FOPT_ADAM, (fopt_state_kind)kind));
     }
+    model_expect_as_fresh(&m);
+}
+
+Test(errors_calls, copy)
+{
+    int64_t from = 42, to = 7;
+    refused(ARGUMENT, "to is NULL, but bytes is 8", fopt_copy(m.optimizer, NULL, &from, sizeof from, NULL));
+    refused(ARGUMENT, "from is NULL, but bytes is 8", fopt_copy(m.optimizer, &to, NULL, sizeof to, NULL));
+    cr_expect_eq(to, 7);
+    ASSERT_OK(fopt_copy(m.optimizer, NULL, NULL, 0, NULL));
+    ASSERT_OK(fopt_copy(m.optimizer, &to, &from, sizeof to, NULL));
+    cr_expect_eq(to, 42);
     model_expect_as_fresh(&m);
 }
 

@@ -126,6 +126,61 @@ for compiler in gcc clang g++ clang++; do
     find_package $language $compiler example.$source "${standards[@]}"
 done
 
+# ---- the companion ----
+
+# The header alone, and the example with the installed libraries.
+checkpoint() { # text, compiler, options
+    (cd "$dir" && rm -f saves && "$2" "${@:3}" "$project/examples/checkpoint.c" "${flags[@]}" -o saves &&
+        [ "$(./saves | head -n 1)" = "resumed: the same bits" ]) >"$dir/log" 2>&1
+    report $? "the companion: $1, $2"
+}
+if [ ! -e "$libdir/libfusedopt_checkpoint.a" ]; then
+    skip "the companion" "it is built without jansson"
+else
+    echo '#include "fusedopt_checkpoint.h"' >"$dir/companion.c"
+    cp "$dir/companion.c" "$dir/companion.cc"
+    header companion.c cc -std=c99
+    header companion.cc c++ -std=c++11
+    if ! command -v pkg-config >/dev/null; then
+        skip "the companion: pkg-config" "pkg-config is not installed"
+    else
+        eval "flags=($(pkg-config --cflags --libs fusedopt_checkpoint))"
+        flags+=("-Wl,-rpath,$libdir")
+        checkpoint pkg-config cc -std=c99
+        if [[ " ${needs[*]}" == *libomp* ]]; then
+            skip "the companion: pkg-config --static" "libomp has no static library"
+        else
+            eval "flags=($(pkg-config --static --cflags --libs fusedopt_checkpoint))"
+            checkpoint "pkg-config --static" cc -static
+        fi
+    fi
+    ldd "$libdir/libfusedopt_checkpoint.so" >"$dir/log" 2>&1 && grep -q "libfusedopt.so.* => $dir/moved/" "$dir/log"
+    report $? "the companion: its shared library finds the other one beside it"
+    mkdir "$dir/companion"
+    cat >"$dir/companion/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.22)
+project(engine LANGUAGES C)
+find_package(fusedopt REQUIRED COMPONENTS checkpoint)
+find_package(fusedopt OPTIONAL_COMPONENTS others)
+foreach(library fusedopt_checkpoint fusedopt_checkpoint_shared)
+  add_executable(\${library} "$project/examples/checkpoint.c")
+  target_link_libraries(\${library} PRIVATE fusedopt::\${library})
+endforeach()
+END
+    {
+        cmake -S "$dir/companion" -B "$dir/companion/build" -Dfusedopt_DIR="$config" &&
+            cmake --build "$dir/companion/build" && cd "$dir" &&
+            for library in fusedopt_checkpoint fusedopt_checkpoint_shared; do
+                [ "$("companion/build/$library" | head -n 1)" = "resumed: the same bits" ] || exit 1
+            done
+    } >"$dir/log" 2>&1
+    report $? "the companion: find_package, both libraries"
+    sed -i 's/COMPONENTS checkpoint/COMPONENTS absent/' "$dir/companion/CMakeLists.txt"
+    ! cmake -S "$dir/companion" -B "$dir/companion/none" -Dfusedopt_DIR="$config" >"$dir/log" 2>&1 &&
+        grep -q 'installed without the component absent' "$dir/log"
+    report $? "a component that is not there is told by its name"
+fi
+
 # ---- the loader's list of libraries ----
 
 # A loader that looks in the folder $dir/there/lib*; its ldconfig tells, and makes the list when nothing is asked of it.
@@ -211,9 +266,14 @@ fi
 # The examples' own lines; graph.c is only built, since it needs a GPU to run.
 cp -r "$project/examples" "$dir/line"
 if [[ "${needs[*]}" != *libomp* ]]; then
-    text=$(sed -n 's/^ \*     \(cc .*\) && .*/\1/p' "$project/examples/checkpoint.c")
-    (cd "$dir/line" && bash -euc "$text $besides" && [ "$(./a.out)" = "resumed: the same bits" ]) >"$dir/log" 2>&1
-    report $? "examples/checkpoint.c: ${text:-no line}"
+    if [ ! -e "${static%.a}_checkpoint.a" ]; then
+        skip "examples/checkpoint.c" "the library is built without jansson"
+    else
+        text=$(sed -n 's/^ \*     \(cc .*\) && .*/\1/p' "$project/examples/checkpoint.c")
+        (cd "$dir/line" && bash -euc "$text $besides" && [ "$(./a.out | head -n 1)" = "resumed: the same bits" ]) \
+            >"$dir/log" 2>&1
+        report $? "examples/checkpoint.c: ${text:-no line}"
+    fi
     text=$(sed -n 's/^ \*     \(nvcc .*\) && .*/\1/p' "$project/examples/graph.c")
     if [ "$nvcc" != none ]; then
         (cd "$dir/line" && PATH=$(dirname "$nvcc"):$PATH bash -euc "$text" && [ -n "$text" ]) >"$dir/log" 2>&1

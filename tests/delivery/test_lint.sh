@@ -27,5 +27,5 @@ tidy() {
 run clang-format "the sources are formatted" clang-format --dry-run --Werror "${sources[@]}"
 run clang-tidy "clang-tidy has nothing to say" tidy
 check "no comment of the library begins with Of, Those, In or Then" \
-    "$(grep -rnE '/\* (Of|Those|In|Then) ' include host kernels)"
+    "$(grep -rnE '/\* (Of|Those|In|Then) ' include host kernels checkpoint)"
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The manuals. The program's page: it has every command and option that the program tells of, and man(7) has no
-# complaint. The reference manual: Doxygen has none either, and every name of the header is described in it.
+# complaint. The reference manual: Doxygen has none either, and every name of the headers is described in it.
 # Arguments: the project's folder, the program, or "none". Prints TAP.
 set -u
 # shellcheck source=tap.sh
@@ -53,8 +53,9 @@ else
 
     # As the compiler sees it, so that nothing hangs on how Doxygen reads the header.
     names=$({
-        gcc -E -P -x c include/fusedopt.h | grep -oE '\bfopt_[a-z_0-9]+ *\(|\bFOPT_[A-Z0-9_]+'
-        gcc -E -dM -x c include/fusedopt.h | grep -oE '#define FOPT_[A-Z0-9_]+' | sed 's/#define //; /^FOPT_API$/d'
+        gcc -E -P -Iinclude -x c include/fusedopt_checkpoint.h | grep -oE '\bfopt_[a-z_0-9]+ *\(|\bFOPT_[A-Z0-9_]+'
+        gcc -E -dM -Iinclude -x c include/fusedopt_checkpoint.h | grep -oE '#define FOPT_[A-Z0-9_]+' |
+            sed 's/#define //; /^FOPT_API$/d'
     } | tr -d '( ' | sort -u)
     check "it has every function, constant and macro" "$(while read -r name; do
         grep -rqF ">$name" "$dir/html" || echo "$name"

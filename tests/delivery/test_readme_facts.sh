@@ -19,7 +19,7 @@ links() {
     done
 }
 files() {
-    grep -oE '\b(bench|tests|host|include|kernels|python)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' $readme | while read -r path; do
+    grep -oE '\b(bench|tests|host|include|kernels|checkpoint|python)/[A-Za-z0-9_./-]*[A-Za-z0-9_]' $readme | while read -r path; do
         [ -e "$path" ] || echo "$path"
     done
 }
@@ -36,7 +36,7 @@ options() {
 }
 names() {
     grep -oE '\b(fopt|FOPT)_[A-Za-z0-9_]*[A-Za-z0-9]\b' $readme | sort -u | while read -r name; do
-        grep -qE "\b$name" include/fusedopt.h || echo "$name"
+        grep -qE "\b$name" include/*.h || echo "$name"
     done
 }
 # A quotation may leave out what comes before, and its values.

@@ -16,7 +16,7 @@ cd "$dir" || exit 2
 
 # A copy of what is built, in FOLDER.
 copy() {
-    mkdir "$1" && (cd "$project" && cp -r CMakeLists.txt bench host include kernels python tests "$dir/$1")
+    mkdir "$1" && (cd "$project" && cp -r CMakeLists.txt bench checkpoint host include kernels python tests "$dir/$1")
 }
 
 apply() { # RECIPE FOLDER

@@ -107,6 +107,7 @@ Test(device_contexts, none_is_made_on_another_device)
     twins_step(t);
     expect_ok(fopt_get_step(t->cuda, 0, &step, t->stream));
     cr_expect_eq(step, 8);
+    expect_ok(fopt_copy(t->cuda, &step, t->device[0].param, 2, t->stream));
     for (size_t i = 0; i < t->tensor_count; i++) {
         const size_t states = i * FOPT_STATE_KINDS;
         expect_ok(fopt_update(&cuda, &groups[t->device[i].group], &t->device[i], &t->device_states[states], 1, NULL,

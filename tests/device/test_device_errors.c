@@ -285,6 +285,7 @@ Test(device_errors, an_error_that_was_there)
         fopt_set_grads(t->cuda, grads, NULL),
         fopt_set_step(t->cuda, 0, 9, NULL),
         fopt_get_step(t->cuda, 0, &step, NULL),
+        fopt_copy(t->cuda, &step, t->device[0].param, 2, NULL),
         fopt_zero_grads(t->cuda, NULL),
         fopt_update(&config, &groups[0], &t->device[0], &t->device_states[0], 1, NULL, NULL),
     };

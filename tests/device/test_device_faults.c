@@ -339,6 +339,7 @@ static void expect_broken(const twins *t)
     expect_failed(fopt_zero_grads(t->cuda, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_set_step(t->cuda, 0, 1, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_get_step(t->cuda, 0, &step, NULL), FOPT_ERR_BROKEN);
+    expect_failed(fopt_copy(t->cuda, &step, &step, 0, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_state(t->cuda, 0, FOPT_FIRST_MOMENT, &view), FOPT_ERR_BROKEN);
 }
 
@@ -413,6 +414,12 @@ static fopt_status get_step(const twins *t)
     return fopt_get_step(t->cuda, 0, &step, NULL);
 }
 
+static fopt_status copy(const twins *t)
+{
+    static float first; /* likewise */
+    return fopt_copy(t->cuda, &first, t->device[0].param, sizeof first, NULL);
+}
+
 static fopt_status update(const twins *t)
 {
     const fopt_config config = {.size = sizeof config, .device = {FOPT_CUDA, 0}};
@@ -445,9 +452,10 @@ Test(device_faults, other_calls_fail_in_turn)
     static const struct {
         const char *name;
         device_call *call;
-    } all[] = {{"fopt_set_lr", set_lr},         {"fopt_set_group", set_group}, {"fopt_set_grads", set_grads},
-               {"fopt_zero_grads", zero_grads}, {"fopt_set_step", set_step},   {"fopt_get_step", get_step},
-               {"fopt_update", update}};
+    } all[] = {{"fopt_set_lr", set_lr},       {"fopt_set_group", set_group},
+               {"fopt_set_grads", set_grads}, {"fopt_zero_grads", zero_grads},
+               {"fopt_set_step", set_step},   {"fopt_get_step", get_step},
+               {"fopt_copy", copy},           {"fopt_update", update}};
     static const emu_call kinds[] = {EMU_LAUNCH, EMU_MEMCPY, EMU_WAIT, EMU_STREAM, EMU_DEVICE};
     need_devices(1);
     for (size_t i = 0; i < LENGTH(all); i++)

@@ -38,6 +38,10 @@ Test(device_ranges, every_call)
     twins_compare(t);
     cr_expect_str_eq(seen, "fopt_update.fopt_get_step.");
     clear();
+    float first;
+    expect_ok(fopt_copy(t->cuda, &first, t->device[0].param, sizeof first, NULL));
+    cr_expect_str_eq(seen, "fopt_copy.");
+    clear();
     fopt_destroy(t->cuda);
     t->cuda = NULL;
     cr_expect_str_eq(seen, "fopt_destroy.");

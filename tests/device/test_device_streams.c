@@ -153,6 +153,33 @@ Test(device_streams, default_and_blocking_streams)
     }
 }
 
+/* What was enqueued before a copy is done before, and the copy is done when the call returns. */
+static void copy_after_steps(cudaStream_t stream)
+{
+    twins *t = open_twins(6, stream);
+    twins_step(t);
+    for (size_t i = 0; i < t->tensor_count; i++) {
+        fopt_array here = {.size = sizeof here}, there = here;
+        expect_ok(fopt_state(t->cpu, i, FOPT_SECOND_MOMENT, &here));
+        expect_ok(fopt_state(t->cuda, i, FOPT_SECOND_MOMENT, &there));
+        void *bytes = memory(here.bytes);
+        expect_ok(fopt_copy(t->cuda, bytes, there.data, here.bytes, stream));
+        cr_expect(here.bytes == 0 || memcmp(bytes, here.data, here.bytes) == 0, "%s: tensor %zu", what_runs(), i);
+        memset(bytes, 0, here.bytes);
+        expect_ok(fopt_copy(t->cuda, there.data, bytes, here.bytes, stream));
+        expect_ok(fopt_copy(t->cpu, here.data, bytes, here.bytes, NULL));
+        free(bytes);
+    }
+    twins_step(t);
+    twins_compare(t);
+    twins_free(t);
+}
+
+Test(device_streams, copies_wait_for_steps)
+{
+    in_each_mode("copies", copy_after_steps);
+}
+
 static void step_two_optimizers(cudaStream_t stream)
 {
     cudaStream_t other = new_stream(cudaStreamNonBlocking);
@@ -331,6 +358,8 @@ static void record_around_refusals(unsigned flags, enum cudaStreamCaptureMode mo
     CUDA_OK(cudaStreamBeginCapture(stream, mode));
     step_once(t->cuda, stream);
     cr_expect_eq(fopt_get_step(t->cuda, 0, &step, stream), FOPT_ERR_DEVICE, "%s", what_runs());
+    cr_expect(strstr(fopt_last_error(), "captured"), "%s: %s", what_runs(), fopt_last_error());
+    cr_expect_eq(fopt_copy(t->cuda, &step, t->device[0].param, 2, stream), FOPT_ERR_DEVICE, "%s", what_runs());
     cr_expect(strstr(fopt_last_error(), "captured"), "%s: %s", what_runs(), fopt_last_error());
     cr_expect_eq(step, -7);
     const fopt_status created = fopt_create(&config, groups, LENGTH(groups), t->device, t->tensor_count, &other);
