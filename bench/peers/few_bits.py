@@ -84,6 +84,7 @@ def all_of_them():
     return [
         ByRoot("4 bits, f32", first[4] + 4, dithered(4), whole),
         ByRoot("f32, 4 bits", 4 + second[4], whole, falling(4, 0.4)),
+        ByFormula("4 and 4 bits, not by root", first[4] + second[4], dithered(4), falling(4, 0.4)),
         ByRoot("4 and 4 bits", first[4] + second[4], dithered(4), falling(4, 0.4)),
         ByRoot("5 and 3 bits", first[5] + second[3], dithered(5), falling(3, 0.8)),
         ByRoot("3 and 5 bits", first[3] + second[5], dithered(3), falling(5, 0.22)),
