@@ -108,7 +108,7 @@ def work(kind, given):
     return list(run(kind, given))
 
 
-COLUMNS = "{:<9} {:<20} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}"
+COLUMNS = "{:<9} {:<25} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}"
 FIGURES = ("error", "gain", "second_moment_by_exact", "worst_update", "moved")
 
 
