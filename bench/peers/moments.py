@@ -94,8 +94,11 @@ class ByFormula:
         v = self.v + np.float32(1 - beta2) * (gradients * gradients - self.v)
         root_of_correction = np.float32((1 - beta2**t) ** 0.5)
         update = m / np.float32(1 - beta1**t) / (np.sqrt(v) / root_of_correction + np.float32(EPS))
-        self.m, self.v = self._first(m, self._random), self._second(v, self._random)
+        self.keep(m, v)
         return update
+
+    def keep(self, m, v):
+        self.m, self.v = self._first(m, self._random), self._second(v, self._random)
 
     def second(self):
         return self.v

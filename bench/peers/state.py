@@ -14,6 +14,7 @@ except ImportError as error:
     print(f"bench/peers/state.py needs NumPy, which {sys.executable} has not: {error}", file=sys.stderr)
     sys.exit(3)
 
+import few_bits
 import gradients
 import machine
 import moments
@@ -70,7 +71,7 @@ def run(kind, given):
     steps = gradients.FEW + 5 * given.steps if stops else given.steps
     begin = gradients.FEW if stops else unmeasured
     source = gradients.Gradients(gradients.Pool(given.seed), kind, elements, steps, unmeasured // 2)
-    betas, engines = (given.beta1, given.beta2), moments.all_of_them()
+    betas, engines = (given.beta1, given.beta2), (few_bits if given.few_bits else moments).all_of_them()
     for engine in engines:
         engine.begin(elements, betas, given.seed)
     exact, sums = Exact(elements, betas), [Figures() for _ in engines]
@@ -107,7 +108,7 @@ def work(kind, given):
     return list(run(kind, given))
 
 
-COLUMNS = "{:<9} {:<20} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}"
+COLUMNS = "{:<9} {:<25} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}"
 FIGURES = ("error", "gain", "second_moment_by_exact", "worst_update", "moved")
 
 
@@ -123,6 +124,7 @@ def main():
     parser.add_argument("--beta1", type=float, default=0.9)
     parser.add_argument("--beta2", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--few-bits", action="store_true", help="what was tried for about one byte, instead of others'")
     parser.add_argument("--quick", action="store_true", help="4096 elements, 2000 steps, where these are not given")
     parser.add_argument("--json", metavar="FILE", help="write machine, options and rows to FILE")
     given = parser.parse_args()

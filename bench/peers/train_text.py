@@ -1,13 +1,13 @@
-"""Trains a language model of 1.3 million parameters on real text with AdamW's state in f32, in q8 and in q8_64, and
-compares the final losses.
+"""Trains a language model on real text with AdamW's state in f32, in q8 and in q8_64, and compares the final losses.
 
     bench/peers/run --help                                  # makes build/peers, once
-    PYTHONPATH=python build/peers/bin/python bench/peers/train_text.py
+    PYTHONPATH=python build/peers/bin/python bench/peers/train_text.py [--words]
 
-The model reads 16 bytes and predicts the next: an embedding, two hidden layers, 256 outputs. PyTorch computes the
-gradients, fusedopt makes the steps; initial parameters and batches are the same for all formats. The text is that of
-Python's own help topics (pydoc_data.topics), some 700 kB of English, unless --text names a file; its last tenth is held
-out.
+The model reads 16 bytes and predicts the next: an embedding, two hidden layers, 256 outputs, 1.3 million parameters in
+all. With --words it reads words instead, what white space separates: of the 8,800 rows of its embedding, and as many
+outputs, nearly half are of words that the text has once. PyTorch computes the gradients, fusedopt makes the steps;
+initial parameters and batches are the same for all formats. The text is that of Python's own help topics
+(pydoc_data.topics), some 470 kB of English, unless --text names a file; its last tenth is held out.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch
 
 import fusedopt
 
-CONTEXT, WIDTH, HIDDEN = 16, 64, 800
+CONTEXT, WIDTH = 16, 64
 
 
 def read_text(path):
@@ -31,16 +31,26 @@ def read_text(path):
     return "\n".join(topics[name] for name in sorted(topics)).encode()
 
 
-def make_model(seed):
+def tokens_of(text, words):
+    """Returns the numbers of the text's bytes or words, and how many different ones there may be."""
+    if not words:
+        return torch.frombuffer(bytearray(text), dtype=torch.uint8).long(), 256
+    numbers = {}
+    tokens = [numbers.setdefault(word, len(numbers)) for word in text.split()]
+    return torch.tensor(tokens), len(numbers)
+
+
+def make_model(seed, vocabulary):
     torch.manual_seed(seed)
+    hidden = 800 if vocabulary == 256 else 256
     return torch.nn.Sequential(
-        torch.nn.Embedding(256, WIDTH),
+        torch.nn.Embedding(vocabulary, WIDTH),
         torch.nn.Flatten(),
-        torch.nn.Linear(CONTEXT * WIDTH, HIDDEN),
+        torch.nn.Linear(CONTEXT * WIDTH, hidden),
         torch.nn.GELU(),
-        torch.nn.Linear(HIDDEN, HIDDEN // 2),
+        torch.nn.Linear(hidden, hidden // 2),
         torch.nn.GELU(),
-        torch.nn.Linear(HIDDEN // 2, 256),
+        torch.nn.Linear(hidden // 2, vocabulary),
     )
 
 
@@ -55,8 +65,8 @@ def held_out_loss(model, text, begin):
         return sum(float(loss_at(model, text, part)) * len(part) for part in places.split(4096)) / len(places)
 
 
-def train(state_format, text, options):
-    model = make_model(options.seed)
+def train(state_format, text, vocabulary, options):
+    model = make_model(options.seed, vocabulary)
     optimizer = fusedopt.torch.AdamW(model.parameters(), lr=options.lr, state_format=state_format)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
     generator = torch.Generator().manual_seed(options.seed)
@@ -82,17 +92,19 @@ def train(state_format, text, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", help="a file to learn instead")
+    parser.add_argument("--words", action="store_true", help="words instead of bytes")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    text = torch.frombuffer(bytearray(read_text(options.text)), dtype=torch.uint8).long()
-    print(f"{len(text)} bytes of text, {options.steps} steps of {options.batch}; uniform guessing: {math.log(256):.4f}")
+    text, vocabulary = tokens_of(read_text(options.text), options.words)
+    print(f"{len(text)} tokens, {vocabulary} different; {options.steps} steps of {options.batch}; uniform guessing: "
+          f"{math.log(vocabulary):.4f}")
     print(f"{'state':<6} {'parameters':>10} {'training loss':>14} {'held-out loss':>14} {'seconds':>8}")
     losses = {}
     for state_format in ("f32", "q8", "q8_64"):
-        parameters, training, held_out, seconds = train(state_format, text, options)
+        parameters, training, held_out, seconds = train(state_format, text, vocabulary, options)
         losses[state_format] = training, held_out
         print(f"{state_format:<6} {parameters:>10} {training:>14.4f} {held_out:>14.4f} {seconds:>8.0f}", flush=True)
     f32, f32_held_out = losses.pop("f32")

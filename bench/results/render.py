@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the tables of what was measured: of NAME.json, NAME.peers.json and NAME.gpu.json in this folder NAME.md, and of
 all of them the section "Performance" of README.md; of state.json and state.peers.json state.md, and the section "Which
-format for which tensor". With --check it writes nothing, and fails if one of them would change. What a GPU did is marked
+format for which tensor"; of state.few_bits.json the table of four_bits.md. With --check it writes nothing, and fails if one of them would change. What a GPU did is marked
 as old where tests/registers.txt has other machine code of that kernel."""
 
 import json
@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
 KERNELS = HERE.parents[1] / "tests" / "registers.txt"
 SPEED, STATE = "<!-- made by bench/results/render.py -->\n", "<!-- formats, made by bench/results/render.py -->\n"
+FEW_BITS = "<!-- few bits, made by bench/results/render.py -->\n"
 END = "<!-- end -->\n"
 
 
@@ -292,17 +293,19 @@ def replaced(text, mark, made):
     before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        sys.exit(f"{README} has no line {mark.strip()}, or no {END.strip()} after it")
+        sys.exit(f"no line {mark.strip()}, or no {END.strip()} after it")
     return before + begin + made + end + after
 
 
 def main():
     stems = (path.stem for path in HERE.glob("*.json"))
-    names = sorted(stem for stem in stems if stem.split(".")[-1] not in ("peers", "gpu") and stem != "state")
+    names = sorted(stem for stem in stems if not {"state", "peers", "gpu"} & set(stem.split(".")))
     machines = [(name, *(load(HERE / f"{name}{kind}.json") for kind in ("", ".peers", ".gpu"))) for name in names]
     state, others = load(HERE / "state.json"), load(HERE / "state.peers.json")
     wanted = {HERE / f"{name}.md": page(name, *data) for name, *data in machines}
     wanted[HERE / "state.md"] = state_tables.page(state, others, table)
+    few_bits, few_bits_page = load(HERE / "state.few_bits.json"), HERE / "four_bits.md"
+    wanted[few_bits_page] = replaced(few_bits_page.read_text(), FEW_BITS, state_tables.few_bits(few_bits, table))
     readme = replaced(README.read_text(), SPEED, section(machines))
     wanted[README] = replaced(readme, STATE, state_tables.section(state, others, table))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

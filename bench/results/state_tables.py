@@ -140,3 +140,11 @@ def page(data, peers, table):
         text += "\n## Others\n\n" + fill(told + f"`bench/peers/moments.py` has. Commit {peers['commit']}.")
         text += "\n" + table(FIGURE_HEAD, figure_rows(others(peers)))
     return text
+
+
+def few_bits(data, table):
+    """The table of four_bits.md."""
+    options = data["options"]
+    command = f"bench/peers/run state --few-bits --steps {options['steps']} --elements {options['elements']}"
+    return "\n" + table(ERROR_HEAD, error_rows(data["rows"])) + "\n" + fill(
+        f"Measured by `{command} --json bench/results/state.few_bits.json`; commit {data['commit']}.")

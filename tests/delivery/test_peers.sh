@@ -118,6 +118,27 @@ for kind in ("dense", "embed", "spike", "norm", "decay"): # what others do is no
     report $? "fusedopt state and bench/peers/state.py find the same"
 fi
 
+if [ "$numeric" = none ]; then
+    skip "what is stored in few bits is right in the mean" "no NumPy"
+else
+    "$numeric" -c '
+import few_bits
+import numpy as np
+
+random, draws = np.random.default_rng(7), 4000
+x = random.standard_normal(few_bits.BLOCK).astype(np.float32)
+step, stored = np.abs(x).max() / 7.5, np.array([few_bits.dithered(4)(x, random) for _ in range(draws)])
+assert np.abs(stored - x).max() < 0.51 * step and np.abs(stored - x).max() > 0.49 * step
+assert np.abs(stored.mean(axis=0) - x).max() < 5 * step * (12 * draws) ** -0.5 + 0.005 * step # the scale is rounded up
+
+v = np.append(10 ** random.uniform(-1.6, 0, few_bits.BLOCK - 2), (1e-9, 0)).astype(np.float32)
+stored = np.array([few_bits.falling(4, 0.4)(v, random) for _ in range(draws)])
+assert np.abs(stored.mean(axis=0)[:-2] / v[:-2] - 1).max() < 5 * 0.14 * draws**-0.5 # two values are 0.28 of one apart
+assert (stored[:, -2] > 0).all() and (stored[:, -1] == 0).all() and len(np.unique(stored)) <= 16
+' >out 2>&1
+    report $? "what is stored in few bits is right in the mean"
+fi
+
 compare torch "$project/bench/peers/compare.py" --quick
 [ $? -eq 3 ] && [ "$(wc -l <out)" -eq 1 ] && grep -q '^bench/peers needs PyTorch' out
 report $? "without PyTorch it says so, and exits with status 3"
