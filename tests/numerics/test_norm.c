@@ -1,6 +1,7 @@
 /*
  * Norms of gradients: against sums of squares in exact integers, and the same to the bit however they are computed.
  */
+#include "../../kernels/norm.h"
 #include "../api/books.h"
 #include "../api/callers_threads.h"
 #include "buffers.h"
@@ -167,6 +168,37 @@ Test(norm, of_what_is_not_ordinary)
                       "row %zu: %g", i, norm);
             cr_expect(memcmp(&norm, each, sizeof norm) == 0 || isnan(norm));
         }
+}
+
+/* One element of a tile, and all others so much smaller. */
+Test(norm, of_one_large_and_many_small)
+{
+    for (int power = 0; power < 40; power++) {
+        const size_t count = TILE;
+        wide sum = {{0}};
+        for (size_t i = 0; i < count; i++)
+            numbers_set(FOPT_F32, grads, i, numbers_nearest(FOPT_F32, i == 77 ? -1.9 : ldexp(0.7, -power)));
+        const set s = cut(FOPT_F32, &count, 1);
+        add_tensor(&sum, &s.tensors[0]);
+        now_running("2^-%d beside it", power);
+        expect_near(norm_of(NULL, &s, NULL), &sum, "the norm");
+    }
+}
+
+/* The sum becomes a double by one rounding: half a unit and a little more goes up. */
+Test(norm, a_sum_is_rounded_once)
+{
+    splitmix random = {1};
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t integer = splitmix_next(&random) >> 11 | (uint64_t)1 << 52; /* 53 bits */
+        const uint64_t shift = splitmix_next(&random) % 11 + 1, wider = (integer << 1 | 1) << (shift - 1);
+        fopt_i_sum sum = {{0}};
+        sum.word[9] = wider & 0xffffffff; /* stands for 1 */
+        sum.word[10] = wider >> 32;
+        sum.word[splitmix_next(&random) % 9] = 1 + splitmix_next(&random) % 5;
+        const double want = sqrt((double)((integer + 1) << shift));
+        cr_assert_eq(fopt_i_norm_of(&sum), want, "%a, not %a", fopt_i_norm_of(&sum), want);
+    }
 }
 
 /* FLT_MAX everywhere: the largest sum that there can be of so many elements. */
