@@ -331,6 +331,69 @@ static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
     return run_task(&o->config, o->tile_count, TILES_PER_CHUNK, zero_tiles, &job);
 }
 
+/* ---- norms --------------------------------------------------------------------------------------------------- */
+
+typedef struct sum_context {
+    fopt_i_cpu_job job;
+    fopt_i_cpu_sum *sum;
+    uint64_t first_tile;
+    _Atomic uint64_t *words;
+} sum_context;
+
+static void sum_tiles(const void *context, uint64_t first, uint64_t count)
+{
+    const sum_context *c = context;
+    fopt_i_sum part = {{0}};
+    c->sum(&c->job, c->first_tile + first, count, &part);
+    for (unsigned k = 0; k < FOPT_I_SUM_WORDS; k++)
+        if (part.word[k] != 0)
+            atomic_fetch_add(&c->words[k], part.word[k]);
+}
+
+/* Adds the squares of the gradients of some tensors to a sum. */
+static fopt_status add_tensors(const fopt_optimizer *o, size_t first, size_t count, fopt_i_sum *sum)
+{
+    _Atomic uint64_t words[FOPT_I_SUM_WORDS];
+    const fopt_i_record *begin = &o->records[first], *last = begin + count - 1;
+    const sum_context context = {job_of(o), fopt_i_describe_isa(o->config.isa).sum, begin->first_tile, words};
+    const uint64_t tiles = last->first_tile + fopt_i_tile_count(last->count) - begin->first_tile;
+    for (unsigned k = 0; k < FOPT_I_SUM_WORDS; k++)
+        atomic_init(&words[k], 0);
+    fopt_status status = run_task(&o->config, tiles, TILES_PER_CHUNK, sum_tiles, &context);
+    for (unsigned k = 0; k < FOPT_I_SUM_WORDS; k++)
+        sum->word[k] += atomic_load(&words[k]);
+    return status;
+}
+
+static double norm_of(const fopt_i_sum *sum)
+{
+    const fopt_i_environment environment = fopt_i_environment_enter();
+    const double norm = fopt_i_norm_of(sum);
+    fopt_i_environment_leave(environment);
+    return norm;
+}
+
+static fopt_status grad_norm(fopt_optimizer *o, size_t first, size_t count, double *norm, double *tensor_norms,
+                             fopt_stream stream)
+{
+    (void)stream;
+    fopt_i_sum all = {{0}};
+    fopt_status status = FOPT_OK;
+    if (!tensor_norms && count > 0)
+        status = add_tensors(o, first, count, &all);
+    for (size_t i = 0; tensor_norms && i < count && !status; i++) {
+        fopt_i_sum one = {{0}};
+        status = add_tensors(o, first + i, 1, &one);
+        if (!status)
+            tensor_norms[i] = norm_of(&one);
+        for (unsigned k = 0; k < FOPT_I_SUM_WORDS; k++)
+            all.word[k] += one.word[k];
+    }
+    if (!status && norm)
+        *norm = norm_of(&all);
+    return status;
+}
+
 static fopt_status get_step(const fopt_optimizer *o, size_t tensor, int64_t *value, fopt_stream stream)
 {
     (void)stream;
@@ -391,6 +454,7 @@ const fopt_i_backend fopt_i_cpu_backend = {
     .set_lr = set_lr,
     .set_grads = set_grads,
     .zero_grads = zero_grads,
+    .grad_norm = grad_norm,
     .get_step = get_step,
     .copy = copy,
     .set_step = set_step,

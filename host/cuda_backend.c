@@ -86,7 +86,7 @@ static size_t table_bytes(size_t group_count, size_t tensor_count, uint64_t tile
 {
     return fopt_i_padded(tensor_count * sizeof(fopt_i_record)) + fopt_i_padded(group_count * sizeof(fopt_i_group)) +
            fopt_i_padded(tensor_count * sizeof(fopt_i_coef)) + fopt_i_padded(tensor_count * sizeof(fopt_i_random_key)) +
-           fopt_i_padded((size_t)tile_count * sizeof(uint32_t));
+           fopt_i_padded(tensor_count * sizeof(fopt_i_sum)) + fopt_i_padded((size_t)tile_count * sizeof(uint32_t));
 }
 
 /* Cuts the tables out of the end of the device's memory, in the order of table_bytes(). */
@@ -101,6 +101,8 @@ static void lay_out(fopt_optimizer *o, fopt_i_cuda_tables *tables)
     next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_coef));
     tables->random_keys = (fopt_i_random_key *)next;
     next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_random_key));
+    tables->sums = (fopt_i_sum *)next;
+    next += fopt_i_padded(o->tensor_count * sizeof(fopt_i_sum));
     tables->tile_records = (uint32_t *)next;
     tables->record_count = o->tensor_count;
     tables->tile_count = o->tile_count;
@@ -185,6 +187,8 @@ static fopt_status check_tensors(const fopt_optimizer *o)
 static fopt_status load_kernels(const cuda_private *p)
 {
     fopt_status status = fopt_i_cuda_check(fopt_i_cuda_load_tables(), "loading the kernels for this device");
+    if (!status)
+        status = fopt_i_cuda_check(fopt_i_cuda_load_norm(), "loading the norm's kernels for this device");
     for (unsigned loop = 0; loop < FOPT_I_LOOP_COUNT && !status; loop++)
         if (p->loop_tiles[loop] > 0)
             status = fopt_i_cuda_check(fopt_i_cuda_load_step(loop), "loading the step's kernels for this device");
@@ -369,6 +373,32 @@ static fopt_status zero_grads(fopt_optimizer *o, fopt_stream stream)
                               : fopt_i_cuda_check(fopt_i_cuda_zero_grads(tables_of(o), stream), "launching zero_grads");
 }
 
+/* Checks that the device can write what the caller wants to know. */
+static fopt_status check_results(const fopt_optimizer *o, size_t count, const double *norm, const double *tensor_norms)
+{
+    static const fopt_i_subject subject = {"the call", FOPT_I_NO_INDEX, NULL, NULL};
+    const int device = o->config.device.index;
+    fopt_status status = FOPT_OK;
+    if (norm)
+        status = fopt_i_cuda_check_memory(device, norm, sizeof *norm, "norm", subject);
+    if (!status && tensor_norms && count > 0)
+        status = fopt_i_cuda_check_memory(device, tensor_norms, count * sizeof *tensor_norms, "tensor_norms", subject);
+    return status;
+}
+
+static fopt_status grad_norm(fopt_optimizer *o, size_t first, size_t count, double *norm, double *tensor_norms,
+                             fopt_stream stream)
+{
+    fopt_status status = check_results(o, count, norm, tensor_norms);
+    if (status)
+        return status;
+    bool some = false;
+    status = fopt_i_cuda_check(fopt_i_cuda_norm(tables_of(o), first, first + count, norm, tensor_norms, stream, &some),
+                               "launching the norm");
+    o->broken = status && some; /* sums that nobody takes */
+    return status;
+}
+
 static fopt_status set_step(fopt_optimizer *o, size_t tensor, int64_t value, fopt_stream stream)
 {
     return fopt_i_cuda_check(fopt_i_cuda_set_step(tables_of(o), tensor, value, stream), "launching set_step");
@@ -427,6 +457,7 @@ const fopt_i_backend fopt_i_cuda_backend = {
     .set_lr = set_lr,
     .set_grads = set_grads,
     .zero_grads = zero_grads,
+    .grad_norm = grad_norm,
     .get_step = get_step,
     .copy = copy,
     .set_step = set_step,

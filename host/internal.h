@@ -208,6 +208,8 @@ struct fopt_i_backend {
     fopt_status (*set_lr)(fopt_optimizer *optimizer, size_t group, double lr, fopt_stream stream);
     fopt_status (*set_grads)(fopt_optimizer *optimizer, void *const *grads, fopt_stream stream);
     fopt_status (*zero_grads)(fopt_optimizer *optimizer, fopt_stream stream);
+    fopt_status (*grad_norm)(fopt_optimizer *optimizer, size_t first, size_t count, double *norm, double *tensor_norms,
+                             fopt_stream stream);
     fopt_status (*get_step)(const fopt_optimizer *optimizer, size_t tensor, int64_t *step, fopt_stream stream);
     fopt_status (*set_step)(fopt_optimizer *optimizer, size_t tensor, int64_t step, fopt_stream stream);
     fopt_status (*copy)(const fopt_optimizer *optimizer, void *to, const void *from, size_t bytes, fopt_stream stream);

@@ -409,6 +409,48 @@ fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream)
     return status ? status : leave(optimizer, optimizer->backend->zero_grads(optimizer, stream));
 }
 
+/* Checks that doubles which a call writes are aligned, and lie in nothing that a step uses. */
+static fopt_status check_result(const fopt_optimizer *o, const double *result, size_t count, const char *name)
+{
+    if ((uintptr_t)result % sizeof *result != 0)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %p, not aligned to the %zu bytes of a double", name,
+                           (const void *)result, sizeof *result);
+    const fopt_i_interval whole = fopt_i_interval_of(result, count * sizeof *result, 0);
+    const fopt_i_interval state = fopt_i_interval_of(o->state, o->device_bytes, 0);
+    const fopt_i_interval *written = fopt_i_find_overlap(o->written, o->written_count, whole);
+    if (written)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %p, which overlaps the %s", name, (const void *)result,
+                           whose_is(o, written).text);
+    if (fopt_i_find_overlap(&state, 1, whole))
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s is %p, which lies in the state of this optimizer", name,
+                           (const void *)result);
+    return FOPT_OK;
+}
+
+fopt_status fopt_grad_norm(fopt_optimizer *optimizer, size_t first_tensor, size_t tensor_count, double *norm,
+                           double *tensor_norms, fopt_stream stream)
+{
+    fopt_i_begin(__func__);
+    fopt_status status = check_optimizer(optimizer);
+    if (status)
+        return status;
+    if (first_tensor > optimizer->tensor_count || tensor_count > optimizer->tensor_count - first_tensor)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "first_tensor is %zu and tensor_count %zu, but the optimizer has %zu",
+                           first_tensor, tensor_count, optimizer->tensor_count);
+    if (!norm && !tensor_norms)
+        return fopt_i_fail(FOPT_ERR_ARGUMENT, "norm and tensor_norms are NULL: one must take what is computed");
+    if (norm)
+        status = check_result(optimizer, norm, 1, "norm");
+    if (!status && tensor_norms && tensor_count > 0)
+        status = check_result(optimizer, tensor_norms, tensor_count, "tensor_norms");
+    if (!status)
+        status = enter(optimizer);
+    if (status)
+        return status;
+    return leave(optimizer,
+                 optimizer->backend->grad_norm(optimizer, first_tensor, tensor_count, norm, tensor_norms, stream));
+}
+
 fopt_status fopt_state(const fopt_optimizer *optimizer, size_t tensor, fopt_state_kind kind, fopt_array *view)
 {
     fopt_i_begin(__func__);

@@ -440,6 +440,18 @@ FOPT_API fopt_status fopt_set_grads(fopt_optimizer *optimizer, void *const *grad
 /* Writes zeros to every gradient that is not NULL. */
 FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream);
 
+/*
+ * Computes Euclidean norms of the gradients of `tensor_count` tensors from `first_tensor` on: of all of them together
+ * into *norm, and of each into tensor_norms[i] for tensor first_tensor + i. Both are memory of the device, for doubles;
+ * either may be NULL. A tensor without a gradient has a norm of 0. A norm is infinite, or NaN, if something in it is.
+ *
+ * A norm depends on the gradients alone, to the bit, as results do, and on where tiles begin: squares are summed as floats
+ * in a tile and as integers over tiles. It is right to 2^-21. In a tile what is below 2^-60 of the largest magnitude
+ * counts as zero, and so does what is subnormal. *norm and tensor_norms may not overlap anything that the optimizer uses.
+ */
+FOPT_API fopt_status fopt_grad_norm(fopt_optimizer *optimizer, size_t first_tensor, size_t tensor_count, double *norm,
+                                    double *tensor_norms, fopt_stream stream);
+
 /* Gives a view of one moment of one tensor, to inspect, save or fill it. `view->size` must be set; data is NULL, and
  * count and bytes are 0, if the tensor's rule keeps no such array, the kind is reserved, or the tensor is empty. The
  * view is valid until fopt_destroy(). A caller that fills it must leave what a step could have left: nothing subnormal,

@@ -25,14 +25,14 @@ fopt_i_isa fopt_i_describe_isa(fopt_isa isa)
     case FOPT_ISA_AUTO:
         break;
     case FOPT_ISA_BASELINE:
-        return (fopt_i_isa){"baseline", fopt_i_step_baseline, true};
+        return (fopt_i_isa){"baseline", fopt_i_step_baseline, fopt_i_sum_baseline, true};
     case FOPT_ISA_AVX2:
-        return (fopt_i_isa){"avx2", fopt_i_step_avx2, fopt_i_step_avx2 && supports_avx2()};
+        return (fopt_i_isa){"avx2", fopt_i_step_avx2, fopt_i_sum_avx2, fopt_i_step_avx2 && supports_avx2()};
     case FOPT_ISA_AVX512:
-        return (fopt_i_isa){"avx512", fopt_i_step_avx512, fopt_i_step_avx512 && supports_avx512()};
+        return (fopt_i_isa){"avx512", fopt_i_step_avx512, fopt_i_sum_avx512, fopt_i_step_avx512 && supports_avx512()};
     case FOPT_ISA_AVX512_VBMI:
-        return (fopt_i_isa){"avx512vbmi", fopt_i_step_avx512vbmi,
+        return (fopt_i_isa){"avx512vbmi", fopt_i_step_avx512vbmi, fopt_i_sum_avx512vbmi,
                             fopt_i_step_avx512vbmi && supports_avx512() && SUPPORTS("avx512vbmi")};
     }
-    return (fopt_i_isa){NULL, NULL, false};
+    return (fopt_i_isa){NULL, NULL, NULL, false};
 }

@@ -5,6 +5,7 @@
 #ifndef FOPT_I_LAUNCH_H
 #define FOPT_I_LAUNCH_H
 
+#include "../norm.h"
 #include "../random.h"
 #include "../record.h"
 #include "../rules/rules.h"
@@ -21,6 +22,7 @@ typedef struct fopt_i_cuda_tables {
     fopt_i_group *groups;
     fopt_i_coef *coefs;             /* one a record, of the step under way */
     fopt_i_random_key *random_keys; /* one a record, likewise */
+    fopt_i_sum *sums;               /* one a record, of squares of gradients: zeros between calls */
     uint32_t *tile_records;         /* which record a tile belongs to */
     uint64_t record_count, tile_count;
     uint64_t seed;
@@ -33,9 +35,20 @@ static inline cudaStream_t fopt_i_cuda_stream(cudaStream_t stream)
     return stream ? stream : cudaStreamLegacy;
 }
 
-/* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], or all that the other
- * functions on tables launch. Fail if this build has no code for the device. */
+static inline cudaError_t fopt_i_cuda_multiprocessors(uint64_t *count)
+{
+    int device = 0, found = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device);
+    *count = (uint64_t)found;
+    return error;
+}
+
+/* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], what fopt_i_cuda_norm() does, or
+ * all that the other functions on tables launch. Fail if this build has no code for the device. */
 cudaError_t fopt_i_cuda_load_step(unsigned loop);
+cudaError_t fopt_i_cuda_load_norm(void);
 cudaError_t fopt_i_cuda_load_tables(void);
 
 /* Fills tile_records from the records. */
@@ -51,6 +64,11 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
 /* Makes the next step of a tensor that is in no table, and does not count it. */
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
+
+/* Writes the norm of the gradients of the records [first_record, end_record), and the norm of each, where they are asked
+ * for: to memory of the device, by two launches. *some: whether the first succeeded. */
+cudaError_t fopt_i_cuda_norm(const fopt_i_cuda_tables *tables, uint64_t first_record, uint64_t end_record, double *norm,
+                             double *tensor_norms, cudaStream_t stream, bool *some);
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 cudaError_t fopt_i_cuda_set_group(const fopt_i_cuda_tables *tables, size_t group, const fopt_i_group *value,

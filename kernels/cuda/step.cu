@@ -82,22 +82,12 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
 
-static cudaError_t multiprocessors(uint64_t *count)
-{
-    int device = 0, found = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device);
-    *count = (uint64_t)found;
-    return error;
-}
-
 template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config)
 {
     uint64_t blocks = (tile_count + WARPS - 1) / WARPS;
     if (Loop::quantized) {
         uint64_t most = 0;
-        const cudaError_t error = multiprocessors(&most);
+        const cudaError_t error = fopt_i_cuda_multiprocessors(&most);
         if (error != cudaSuccess)
             return error;
         most *= blocks_per_sm(Loop::kinds, true);

@@ -40,12 +40,14 @@ Test(errors_calls, no_optimizer)
 {
     void *grads[MODEL_TENSORS] = {NULL};
     fopt_array view = {.size = sizeof view};
+    double norm;
     int64_t step;
     refused(ARGUMENT, "optimizer is NULL", fopt_step(NULL, NULL, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_set_group(NULL, 0, &m.groups[0], NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_set_lr(NULL, 0, 0.1, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_set_grads(NULL, grads, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_zero_grads(NULL, NULL));
+    refused(ARGUMENT, "optimizer is NULL", fopt_grad_norm(NULL, 0, 0, &norm, NULL, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_state(NULL, 0, FOPT_FIRST_MOMENT, &view));
     refused(ARGUMENT, "optimizer is NULL", fopt_get_step(NULL, 0, &step, NULL));
     refused(ARGUMENT, "optimizer is NULL", fopt_set_step(NULL, 0, 1, NULL));
@@ -83,6 +85,31 @@ Test(errors_calls, copy)
     ASSERT_OK(fopt_copy(m.optimizer, NULL, NULL, 0, NULL));
     ASSERT_OK(fopt_copy(m.optimizer, &to, &from, sizeof to, NULL));
     cr_expect_eq(to, 42);
+    model_expect_as_fresh(&m);
+}
+
+Test(errors_calls, norms)
+{
+    double norm = 42, each[MODEL_TENSORS];
+    fopt_array view = {.size = sizeof view};
+    refused(ARGUMENT, "first_tensor is 6 and tensor_count 0, but the optimizer has 5",
+            fopt_grad_norm(m.optimizer, 6, 0, &norm, each, NULL));
+    refused(ARGUMENT, "first_tensor is 2 and tensor_count 4, but the optimizer has 5",
+            fopt_grad_norm(m.optimizer, 2, 4, &norm, each, NULL));
+    refused(ARGUMENT, "first_tensor is 5 and tensor_count 18446744073709551615",
+            fopt_grad_norm(m.optimizer, 5, SIZE_MAX, &norm, each, NULL));
+    refused(ARGUMENT, "norm and tensor_norms are NULL", fopt_grad_norm(m.optimizer, 0, 5, NULL, NULL, NULL));
+    double *const odd = (double *)(void *)((char *)each + 4); /* NOLINT: that is what is tried */
+    refused(ARGUMENT, "norm is 0x*not aligned to the 8 bytes of a double",
+            fopt_grad_norm(m.optimizer, 0, 5, odd, NULL, NULL));
+    refused(ARGUMENT, "tensor_norms is 0x*not aligned", fopt_grad_norm(m.optimizer, 0, 4, &norm, odd, NULL));
+    refused(ARGUMENT, "norm is 0x*overlaps the param of tensor 3 'adam'",
+            fopt_grad_norm(m.optimizer, 0, 5, (double *)(void *)m.memory.params[ADAM], NULL, NULL));
+    refused(ARGUMENT, "tensor_norms is 0x*overlaps the param of tensor 0 'sgd'",
+            fopt_grad_norm(m.optimizer, 0, 5, &norm, (double *)(void *)(m.memory.params[MOMENTUM] - 32), NULL));
+    ASSERT_OK(fopt_state(m.optimizer, ADAM, FOPT_FIRST_MOMENT, &view));
+    refused(ARGUMENT, "norm is 0x*lies in the state", fopt_grad_norm(m.optimizer, 0, 5, view.data, NULL, NULL));
+    cr_expect_eq(norm, 42.0);
     model_expect_as_fresh(&m);
 }
 

@@ -159,6 +159,7 @@ Test(parallel, a_bad_step_breaks_the_optimizer)
     for (size_t i = 0; i < MISCHIEFS; i++) {
         mischief now = NO_MISCHIEF;
         fopt_array view = {.size = sizeof view};
+        double norm;
         int64_t step;
         describe_large();
         m.config.parallel_for = misbehaves;
@@ -175,6 +176,7 @@ Test(parallel, a_bad_step_breaks_the_optimizer)
         EXPECT_BROKEN(fopt_set_lr(m.optimizer, ADAM, 0.1, NULL));
         EXPECT_BROKEN(fopt_set_grads(m.optimizer, no_grads, NULL));
         EXPECT_BROKEN(fopt_zero_grads(m.optimizer, NULL));
+        EXPECT_BROKEN(fopt_grad_norm(m.optimizer, 0, MODEL_TENSORS, &norm, NULL, NULL));
         EXPECT_BROKEN(fopt_state(m.optimizer, ADAM, FOPT_FIRST_MOMENT, &view));
         EXPECT_BROKEN(fopt_get_step(m.optimizer, ADAM, &step, NULL));
         EXPECT_BROKEN(fopt_set_step(m.optimizer, ADAM, 0, NULL));
@@ -189,6 +191,7 @@ Test(parallel, other_calls_fail_too)
     for (size_t i = 0; i < MISCHIEFS; i++) {
         mischief now = mischiefs[i].kind;
         fopt_array states[FOPT_STATE_KINDS];
+        double norm = -1;
         describe_large();
         m.config.parallel_for = misbehaves;
         m.config.parallel_context = &now;
@@ -205,6 +208,9 @@ Test(parallel, other_calls_fail_too)
         }
         now = mischiefs[i].kind;
         expect_failed(fopt_zero_grads(m.optimizer, NULL), FOPT_ERR_DEVICE, i, mischiefs[i].words);
+        expect_failed(fopt_grad_norm(m.optimizer, 0, MODEL_TENSORS, &norm, NULL, NULL), FOPT_ERR_DEVICE, i,
+                      mischiefs[i].words);
+        cr_expect_eq(norm, -1.0, "a norm that is not whole");
         expect_failed(fopt_update(&m.config, &m.groups[ADAM], &m.tensors[ADAM], states, 1, NULL, NULL), FOPT_ERR_DEVICE,
                       i, mischiefs[i].words);
         fopt_destroy(m.optimizer);

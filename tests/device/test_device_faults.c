@@ -66,9 +66,10 @@ Test(device_faults, launches)
     for (size_t i = 0; i < LENGTH(counts); i++) {
         emu_reset_counts();
         twins *t = open_twins(counts[i]);
-        cr_expect_eq(emu_count(EMU_LOAD), i == 0 ? 7 + 2 : 0, "%zu kernels were loaded", emu_count(EMU_LOAD));
+        cr_expect_eq(emu_count(EMU_LOAD), i == 0 ? 7 + 2 + 2 : 0, "%zu kernels were loaded", emu_count(EMU_LOAD));
         const fopt_config config = cuda_config();
         void **grads = memory(counts[i] * sizeof *grads);
+        const mirror norm = mirror_new(sizeof(double));
         for (size_t k = 0; k < counts[i]; k++)
             grads[k] = t->device[k].grad;
         now_running("%zu tensors", counts[i]);
@@ -85,12 +86,15 @@ Test(device_faults, launches)
         expect_only_launches("fopt_set_step()", 1);
         expect_ok(fopt_zero_grads(t->cuda, NULL));
         expect_only_launches("fopt_zero_grads()", 1);
+        expect_ok(fopt_grad_norm(t->cuda, 0, counts[i], (double *)(void *)norm.device, NULL, NULL));
+        expect_only_launches("fopt_grad_norm()", 2);
         expect_ok(fopt_set_grads(t->cuda, grads, NULL));
         cr_expect_leq(emu_count(EMU_LAUNCH), 1 + counts[i] / 480);
         expect_only_launches("fopt_set_grads()", emu_count(EMU_LAUNCH));
         expect_ok(fopt_update(&config, &groups[0], &t->device[0], t->device_states, 1, NULL, NULL));
         expect_only_launches("fopt_update()", 1);
         free(grads);
+        mirror_free(norm);
         twins_free(t);
     }
 }
@@ -329,6 +333,7 @@ Test(device_faults, the_end_after_a_query)
 static void expect_broken(const twins *t)
 {
     void *grads[10] = {NULL};
+    double norm;
     int64_t step;
     fopt_array view = {.size = sizeof view};
     cr_assert_eq(t->tensor_count, LENGTH(grads));
@@ -337,6 +342,7 @@ static void expect_broken(const twins *t)
     expect_failed(fopt_set_group(t->cuda, 0, &groups[0], NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_set_grads(t->cuda, grads, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_zero_grads(t->cuda, NULL), FOPT_ERR_BROKEN);
+    expect_failed(fopt_grad_norm(t->cuda, 0, 1, &norm, NULL, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_set_step(t->cuda, 0, 1, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_get_step(t->cuda, 0, &step, NULL), FOPT_ERR_BROKEN);
     expect_failed(fopt_copy(t->cuda, &step, &step, 0, NULL), FOPT_ERR_BROKEN);
@@ -462,6 +468,28 @@ Test(device_faults, other_calls_fail_in_turn)
         for (size_t k = 0; k < LENGTH(kinds); k++)
             fail_call(all[i].name, all[i].call, kinds[k]);
     fail_call("fopt_step", step, EMU_DEVICE); /* the others break it */
+}
+
+/* A norm whose first launch fails has done nothing. If its second fails, sums are left on the device. */
+Test(device_faults, a_norm_fails_half_way)
+{
+    need_devices(1);
+    for (size_t nth = 1; nth <= 2; nth++) {
+        twins *t = open_twins(10);
+        mirror result = mirror_new(sizeof(double));
+        now_running("launch %zu of fopt_grad_norm() fails", nth);
+        emu_fail(EMU_LAUNCH, nth, cudaErrorInvalidValue);
+        expect_failed(fopt_grad_norm(t->cuda, 0, 10, (double *)(void *)result.device, NULL, NULL), FOPT_ERR_DEVICE);
+        emu_fail(EMU_LAUNCH, 0, 0);
+        if (nth == 1) {
+            twins_step(t);
+            twins_compare(t);
+        } else {
+            expect_broken(t);
+        }
+        mirror_free(result);
+        twins_free(t);
+    }
 }
 
 /* Calls from another device, which is current before and after: what fails has done nothing, what has been done
