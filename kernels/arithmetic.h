@@ -198,19 +198,42 @@ FOPT_FN float fopt_i_moment(float x)
     return fopt_i_flush(x, FOPT_I_SMALL);
 }
 
-/* An ordinary gradient is zero or from 2^-40 to 2^63: where it is squared nothing has to be clamped, and but for
- * from_new no difference is subnormal. Whoever has found a tile's gradients ordinary may leave that out. */
-#define FOPT_I_LEAST_ORDINARY 0x1p-40f
-#define FOPT_I_MOST_ORDINARY  0x1p63f
+/*
+ * Ordinary tiles. Where all numbers of a tile are far from the ends of float's range, much of the above cannot happen.
+ * Whoever has found that may leave it out, unless a coefficient is extraordinary (fopt_i_NAME_simplify()).
+ *  - A gradient is ordinary if it is zero or from 2^-50 to 2^63: where it is squared nothing has to be clamped, and but
+ *    for from_new no difference is subnormal.
+ *  - A new second moment, or maximum of these, is ordinary if it is zero or from 2^-100 to 2^40. (The latter bounds the
+ *    gradients by 2^30.)
+ *  - A new moment with a sign is ordinary if it is zero or from 2^-60 to 2^63.
+ * With ordinary coefficients, all divisors are then from 2^-60 to 2^31, and what is divided and multiplied by the step
+ * size is zero or normal.
+ */
+#define FOPT_I_LEAST_ORDINARY        0x1p-50f
+#define FOPT_I_MOST_ORDINARY         0x1p63f
+#define FOPT_I_LEAST_ORDINARY_SQUARE 0x1p-100f
+#define FOPT_I_MOST_ORDINARY_SQUARE  0x1p40f
+#define FOPT_I_LEAST_ORDINARY_MOMENT 0x1p-60f
+#define FOPT_I_MOST_ORDINARY_MOMENT  0x1p63f
+
+/* Tells whether these are ordinary: what is added to a root, the weight of squares, the step size, and the least quotient
+ * that counts. A numerator that is 2^35 times as large as that counts; a step size of 0 would make updates of -0. */
+FOPT_FN bool fopt_i_are_ordinary(float eps, fopt_i_ema squares, float step_size, float least_quotient)
+{
+    return eps >= 0x1p-60f && eps <= 0x1p20f && squares.weight >= 0x1p-20f && step_size > 0.0f &&
+           least_quotient <= 0x1p-96f;
+}
 
 /* Averages a square, of a gradient that fopt_i_bounded() has seen. Neither has a sign: nothing cancels but in the
- * difference, which counts as none if it is subnormal. An average that a step may halve is no smaller than 2 FLT_MIN. */
-FOPT_FN float fopt_i_average_square(bool ordinary, fopt_i_ema c, float g, float a)
+ * difference, which counts as none if it is subnormal. An average that a step may halve is no smaller than 2 FLT_MIN.
+ * `gradient`, `moment`: which of the two is ordinary. */
+FOPT_FN float fopt_i_average_square(bool gradient, bool moment, fopt_i_ema c, float g, float a)
 {
     const float x = g * g;
-    const float difference = ordinary ? x - a : fopt_i_flush(x - a, c.least);
+    const float difference = gradient ? x - a : fopt_i_flush(x - a, c.least);
     const uint32_t bits = fopt_i_bits(fmaf(c.weight, difference, fopt_i_select(c.from_new, x, a)));
-    return fopt_i_float(bits & ~fopt_i_mask(bits < fopt_i_bits(2 * FLT_MIN)));
+    const bool vanishes = !(gradient && moment) && bits < fopt_i_bits(2 * FLT_MIN);
+    return fopt_i_float(bits & ~fopt_i_mask(vanishes));
 }
 
 /* Makes zero of what is below `least`, moves a finite `x` beyond +-most to that, and makes a NaN of what is not finite,

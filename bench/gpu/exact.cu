@@ -1,19 +1,21 @@
 /*
- * Judges, on a GPU, the arithmetic that the variants of the tournament make roots and quotients of:
+ * Judges, on a GPU, the roots and quotients of ordinary tiles (kernels/roots.h):
  *   fusedopt_exact [K]      does 1 / 2^K of the work
  * Double precision holds the products exactly by which it judges: a result is right if the argument lies between what
  * the midpoints to its neighbours give. Prints a line for each check, and exits 1 if any number was wrong.
  */
-#include "variants/middle.cuh"
+#include "../../kernels/random.h"
+#include "../../kernels/roots.h"
 #include <cstdio>
 #include <cstdlib>
+#include <cuda_runtime.h>
 
 enum { BLOCK = 256, MOST_BLOCKS = 4096 };
 
 #define CHECKS(X)                                                                                                      \
     X(ROOT, "roots from 2^-101 up")                                                                                    \
     X(ROOT_TWIN, "the same, against sqrtf")                                                                            \
-    X(RECIPROCAL, "reciprocals from 2^-75 to 2^75")                                                                    \
+    X(RECIPROCAL, "reciprocals from 2^-125 to 2^125")                                                                  \
     X(RECIPROCAL_TWIN, "the same, against 1 / x")                                                                      \
     X(RANDOM, "quotients of random pairs")                                                                             \
     X(RANDOM_TWIN, "the same, against a / b")                                                                          \
@@ -85,16 +87,19 @@ static __device__ __forceinline__ uint64_t thread_count()
 /* Checks roots and reciprocals of all floats, or of one in each run of 2^k. */
 static __global__ void __launch_bounds__(BLOCK) check_floats(counters *all, unsigned k)
 {
-    const uint32_t first = (127u - 101u) << 23, end = 0x7f7fffffu; /* the largest has no neighbour */
+    const uint32_t least_root = (127u - 101u) << 23, first = 2u << 23,
+                   end = 0x7f7fffffu; /* the largest has no neighbour */
     tally root, root_twin, reciprocal, reciprocal_twin;
     for (uint64_t i = thread_index(); i < (end - first) >> k; i += thread_count()) {
         const uint32_t within = (uint32_t)fopt_i_mix(i) & ((1u << k) - 1u);
         const float x = fopt_i_float(first + ((uint32_t)i << k) + within);
-        const float s = mid_root(x);
-        root.add(is_root(s, x));
-        root_twin.add(s == sqrtf(x));
-        if (x >= 0x1p-75f && x <= 0x1p75f) {
-            const float r = mid_reciprocal(x);
+        if (fopt_i_bits(x) >= least_root) {
+            const float s = fopt_i_root(true, x);
+            root.add(is_root(s, x));
+            root_twin.add(s == sqrtf(x));
+        }
+        if (x >= 0x1p-125f && x <= 0x1p125f) {
+            const float r = fopt_i_reciprocal(x);
             reciprocal.add(is_quotient(r, 1.0f, x));
             reciprocal_twin.add(r == 1.0f / x);
         }
@@ -116,7 +121,7 @@ static __global__ void __launch_bounds__(BLOCK) check_random(counters *all, unsi
         const float a = fopt_i_float(((uint32_t)bits & 0x7fffffu) | (97u + (uint32_t)(more >> 8) % 60u) << 23);
         const float b =
             fopt_i_float(((uint32_t)(bits >> 32) & 0x7fffffu) | near_two | (97u + (uint32_t)more % 60u) << 23);
-        const float q = mid_quotient(a, b);
+        const float q = fopt_i_quotient(true, a, b);
         quotient.add(is_quotient(q, a, b));
         twin.add(q == a / b);
     }
@@ -154,7 +159,7 @@ static __device__ void check_divisor(uint32_t significand, tally &t)
                 if (j == 0 || (s == 24) != (a >= significand) || multiple % 2 == 0)
                     continue;
                 const float x = fopt_i_float(0x3f800000u | ((uint32_t)a & 0x7fffffu));
-                t.add(is_quotient(mid_quotient(x, b), x, b));
+                t.add(is_quotient(fopt_i_quotient(true, x, b), x, b));
             }
         }
     }
@@ -178,12 +183,12 @@ static __global__ void __launch_bounds__(BLOCK) check_pairs(counters *all)
     tally doubtful, zero;
     for (int i = 0; i < 4; i++)
         for (int e = -60; e <= 60; e++) {
-            const float x = ldexpf(a[i], e / 2), y = ldexpf(b[i], -(e / 3)), q = mid_quotient(x, y);
+            const float x = ldexpf(a[i], e / 2), y = ldexpf(b[i], -(e / 3)), q = fopt_i_quotient(true, x, y);
             doubtful.add(is_quotient(q, x, y) && q == x / y);
         }
-    zero.add(fopt_i_bits(mid_root(0.0f)) == 0);
-    zero.add(fopt_i_bits(mid_quotient(0.0f, 1e-8f)) == 0);
-    zero.add(fopt_i_bits(mid_quotient(-0.0f, 1e-8f)) == 0);
+    zero.add(fopt_i_bits(fopt_i_root(true, 0.0f)) == 0);
+    zero.add(fopt_i_bits(fopt_i_quotient(true, 0.0f, 1e-8f)) == 0);
+    zero.add(fopt_i_bits(fopt_i_quotient(true, -0.0f, 1e-8f)) == 0);
     doubtful.give(all, DOUBTFUL);
     zero.give(all, ZERO);
 }

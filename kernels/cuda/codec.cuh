@@ -50,60 +50,60 @@ struct fopt_i_raw {
     uint32_t word[FOPT_I_EACH];
 };
 
-/* Where a lane's elements are: two runs of four, counted from the beginning of the tile. With f32 alone, the runs of
- * neighbouring lanes touch, so that each access of a warp covers 512 consecutive bytes; as soon as an array has narrower
- * elements, a lane takes eight together, an octet, for which there is one random number. */
-struct fopt_i_place {
-    uint32_t run[2];
-};
-
-__device__ __forceinline__ fopt_i_place fopt_i_place_of(bool all_f32, uint32_t lane)
+/* A lane's elements are two runs of four, of which the second begins so many elements after the first. With f32 alone,
+ * the runs of neighbouring lanes touch, so that each access of a warp covers 512 consecutive bytes; as soon as an array
+ * has narrower elements, a lane takes eight together, an octet, for which there is one random number. */
+__device__ __forceinline__ uint32_t fopt_i_second_run(bool all_f32)
 {
-    fopt_i_place place;
-    place.run[0] = all_f32 ? 4 * lane : FOPT_I_EACH * lane;
-    place.run[1] = all_f32 ? 4 * lane + FOPT_I_TILE / 2 : FOPT_I_EACH * lane + 4;
-    return place;
+    return all_f32 ? FOPT_I_TILE / 2 : 4;
 }
 
-/* The beginning of a run, in an array that begins at the tile. A pointer from a table is generic to the compiler; said
- * to be global, its accesses need no look at what kind of address it is. */
-template <typename Words> __device__ __forceinline__ Words *fopt_i_run(void *array, size_t element_bytes, uint32_t run)
+/* Returns where a lane's elements begin in an array that begins at a tile. */
+template <bool quantized>
+__device__ __forceinline__ void *fopt_i_at_lane(void *array, unsigned format, bool all_f32, uint32_t lane)
+{
+    const uint32_t bytes = fopt_i_has_bytes<quantized, 4>(format) ? 4 : fopt_i_has_bytes<quantized, 1>(format) ? 1 : 2;
+    return (char *)array + lane * (all_f32 ? 4 : FOPT_I_EACH) * bytes;
+}
+
+/* A pointer from a table is generic to the compiler; said to be global, its accesses need no look at what kind of
+ * address it is. */
+template <typename Words> __device__ __forceinline__ Words *fopt_i_run(void *array, uint32_t bytes)
 {
     __builtin_assume(__isGlobal(array));
-    return (Words *)((char *)array + run * element_bytes);
+    return (Words *)((char *)array + bytes);
 }
 
 template <bool quantized>
-__device__ __forceinline__ fopt_i_raw fopt_i_fetch(void *array, unsigned format, fopt_i_place place)
+__device__ __forceinline__ fopt_i_raw fopt_i_fetch(void *array, unsigned format, uint32_t second_run)
 {
     fopt_i_raw raw = {{0}};
     if (fopt_i_has_bytes<quantized, 1>(format)) {
-        const uint2 v = *fopt_i_run<uint2>(array, 1, place.run[0]);
+        const uint2 v = *fopt_i_run<uint2>(array, 0);
         raw.word[0] = v.x, raw.word[1] = v.y;
         return raw;
     }
     const bool wide = fopt_i_has_bytes<quantized, 4>(format);
-    uint4 v = *fopt_i_run<uint4>(array, wide ? 4 : 2, place.run[0]);
+    uint4 v = *fopt_i_run<uint4>(array, 0);
     raw.word[0] = v.x, raw.word[1] = v.y, raw.word[2] = v.z, raw.word[3] = v.w;
     if (wide) {
-        v = *fopt_i_run<uint4>(array, 4, place.run[1]);
+        v = *fopt_i_run<uint4>(array, 4 * second_run);
         raw.word[4] = v.x, raw.word[5] = v.y, raw.word[6] = v.z, raw.word[7] = v.w;
     }
     return raw;
 }
 
 template <bool quantized>
-__device__ __forceinline__ void fopt_i_put(void *array, unsigned format, fopt_i_place place, fopt_i_raw raw)
+__device__ __forceinline__ void fopt_i_put(void *array, unsigned format, uint32_t second_run, fopt_i_raw raw)
 {
     if (fopt_i_has_bytes<quantized, 1>(format)) {
-        *fopt_i_run<uint2>(array, 1, place.run[0]) = make_uint2(raw.word[0], raw.word[1]);
+        *fopt_i_run<uint2>(array, 0) = make_uint2(raw.word[0], raw.word[1]);
         return;
     }
     const bool wide = fopt_i_has_bytes<quantized, 4>(format);
-    *fopt_i_run<uint4>(array, wide ? 4 : 2, place.run[0]) =
-        make_uint4(raw.word[0], raw.word[1], raw.word[2], raw.word[3]);
+    *fopt_i_run<uint4>(array, 0) = make_uint4(raw.word[0], raw.word[1], raw.word[2], raw.word[3]);
     if (wide)
-        *fopt_i_run<uint4>(array, 4, place.run[1]) = make_uint4(raw.word[4], raw.word[5], raw.word[6], raw.word[7]);
+        *fopt_i_run<uint4>(array, 4 * second_run) = make_uint4(raw.word[4], raw.word[5], raw.word[6], raw.word[7]);
 }
 
 /* Element i of a lane: a word, or a part of one. */
@@ -252,26 +252,32 @@ template <typename Maps> __device__ __forceinline__ void fopt_i_share(Maps &shar
         ((float *)&shared)[i] = ((const float *)&literals)[i];
 }
 
-/* Copies the maps into shared memory, where looking up costs least, for all tiles that a block of threads takes. */
-__device__ __forceinline__ const fopt_i_maps *fopt_i_share_maps()
+/* Returns the maps of the block of threads: in shared memory, where looking up costs least. */
+__device__ __forceinline__ fopt_i_maps *fopt_i_shared_maps()
 {
     __shared__ fopt_i_maps maps;
-#define FOPT_I_SHARE(format, name) fopt_i_share(maps.name, fopt_i_##name##_literals);
-    FOPT_I_QUANTIZED_FORMATS(FOPT_I_SHARE)
-#undef FOPT_I_SHARE
-    __syncthreads();
     return &maps;
 }
 
-__device__ __forceinline__ void fopt_i_decode_scaled(const fopt_i_maps *maps, const fopt_i_raw &raw, unsigned format,
-                                                     float absmax, fopt_state_kind kind, float *x)
+/* Fills them, for all tiles that the block takes. */
+__device__ __forceinline__ void fopt_i_share_maps()
+{
+    fopt_i_maps *const maps = fopt_i_shared_maps();
+#define FOPT_I_SHARE(format, name) fopt_i_share(maps->name, fopt_i_##name##_literals);
+    FOPT_I_QUANTIZED_FORMATS(FOPT_I_SHARE)
+#undef FOPT_I_SHARE
+    __syncthreads();
+}
+
+__device__ __forceinline__ void fopt_i_decode_scaled(const fopt_i_raw &raw, unsigned format, float absmax,
+                                                     fopt_state_kind kind, float *x)
 {
     switch (format) {
 #define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
     case format##_64:                                                                                                  \
-        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) x[i] =                                            \
-            fopt_i_##name##_decode_scaled(&maps->name, fopt_i_element_of<fopt_i_##name>(raw, i), absmax, kind);        \
+        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) x[i] = fopt_i_##name##_decode_scaled(             \
+            &fopt_i_shared_maps()->name, fopt_i_element_of<fopt_i_##name>(raw, i), absmax, kind);                      \
         break;
         FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
 #undef FOPT_I_CASES
@@ -279,9 +285,8 @@ __device__ __forceinline__ void fopt_i_decode_scaled(const fopt_i_maps *maps, co
 }
 
 /* `old` is what was stored; `largest` is the block's largest magnitude. */
-__device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const fopt_i_maps *maps, const float *x,
-                                                           const fopt_i_raw &old, unsigned format, float largest,
-                                                           fopt_state_kind kind, uint32_t random)
+__device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const float *x, const fopt_i_raw &old, unsigned format,
+                                                           float largest, fopt_state_kind kind, uint32_t random)
 {
     fopt_i_raw raw = {{0}};
     switch (format) {
@@ -289,10 +294,11 @@ __device__ __forceinline__ fopt_i_raw fopt_i_encode_scaled(const fopt_i_maps *ma
     case format:                                                                                                       \
     case format##_64: {                                                                                                \
         const float scale = fopt_i_##name##_scale(largest, kind);                                                      \
-        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++) fopt_i_set_element(                               \
-            raw, i,                                                                                                    \
-            fopt_i_##name##_encode_scaled(&maps->name, scale, x[i], fopt_i_element_of<fopt_i_##name>(old, i), kind,    \
-                                          fopt_i_random_of(random, i)));                                               \
+        _Pragma("unroll") for (uint32_t i = 0; i < FOPT_I_EACH; i++)                                                   \
+            fopt_i_set_element(raw, i,                                                                                 \
+                               fopt_i_##name##_encode_scaled(&fopt_i_shared_maps()->name, scale, x[i],                 \
+                                                             fopt_i_element_of<fopt_i_##name>(old, i), kind,           \
+                                                             fopt_i_random_of(random, i)));                            \
         break;                                                                                                         \
     }
         FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
@@ -315,24 +321,24 @@ __device__ __forceinline__ float fopt_i_absmax_of(unsigned format, float largest
     return 0.0f;
 }
 
-__device__ __forceinline__ float fopt_i_load_one_scaled(const fopt_i_maps *maps, const void *array, unsigned format,
-                                                        uint32_t element, float absmax, fopt_state_kind kind)
+__device__ __forceinline__ float fopt_i_load_one_scaled(const void *array, unsigned format, uint32_t element,
+                                                        float absmax, fopt_state_kind kind)
 {
     __builtin_assume(__isGlobal(array));
     switch (format) {
 #define FOPT_I_CASES(format, name)                                                                                     \
     case format:                                                                                                       \
     case format##_64:                                                                                                  \
-        return fopt_i_##name##_decode_scaled(&maps->name, ((const fopt_i_##name *)array)[element], absmax, kind);
+        return fopt_i_##name##_decode_scaled(&fopt_i_shared_maps()->name, ((const fopt_i_##name *)array)[element],     \
+                                             absmax, kind);
         FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
 #undef FOPT_I_CASES
     }
     return 0.0f;
 }
 
-__device__ __forceinline__ void fopt_i_store_one_scaled(const fopt_i_maps *maps, void *array, unsigned format,
-                                                        uint32_t element, float x, float largest, fopt_state_kind kind,
-                                                        uint32_t random)
+__device__ __forceinline__ void fopt_i_store_one_scaled(void *array, unsigned format, uint32_t element, float x,
+                                                        float largest, fopt_state_kind kind, uint32_t random)
 {
     __builtin_assume(__isGlobal(array));
     switch (format) {
@@ -340,8 +346,8 @@ __device__ __forceinline__ void fopt_i_store_one_scaled(const fopt_i_maps *maps,
     case format:                                                                                                       \
     case format##_64: {                                                                                                \
         fopt_i_##name *const stored = (fopt_i_##name *)array + element;                                                \
-        *stored = fopt_i_##name##_encode_scaled(&maps->name, fopt_i_##name##_scale(largest, kind), x, *stored, kind,   \
-                                                fopt_i_random_of(random, element));                                    \
+        *stored = fopt_i_##name##_encode_scaled(&fopt_i_shared_maps()->name, fopt_i_##name##_scale(largest, kind), x,  \
+                                                *stored, kind, fopt_i_random_of(random, element));                     \
         break;                                                                                                         \
     }
         FOPT_I_QUANTIZED_FORMATS(FOPT_I_CASES)
@@ -349,30 +355,34 @@ __device__ __forceinline__ void fopt_i_store_one_scaled(const fopt_i_maps *maps,
     }
 }
 
-/* The largest magnitude, in bits: those of finite magnitudes are ordered as they are. */
-__device__ __forceinline__ uint32_t fopt_i_larger(uint32_t most, float x)
-{
-    const uint32_t magnitude = fopt_i_bits(x) & 0x7fffffffu;
-    return magnitude > most ? magnitude : most;
-}
+/* The least and the largest magnitude of a lane's numbers, in bits, which are ordered as those are: what is not finite is
+ * larger. The least is 1 less: so zero does not count. */
+struct fopt_i_range {
+    uint32_t least, most;
+};
 
-__device__ __forceinline__ uint32_t fopt_i_lane_max(const float *x)
+/* `has_sign`: whether some may be negative. If not, one that is counts as large. */
+__device__ __forceinline__ fopt_i_range fopt_i_range_of(const float *x, bool has_sign)
 {
-    uint32_t most = 0;
+    fopt_i_range r = {UINT32_MAX, 0};
 #pragma unroll
-    for (uint32_t i = 0; i < FOPT_I_EACH; i++)
-        most = fopt_i_larger(most, x[i]);
-    return most;
+    for (uint32_t i = 0; i < FOPT_I_EACH; i++) {
+        const uint32_t bits = has_sign ? fopt_i_bits(x[i]) & 0x7fffffffu : fopt_i_bits(x[i]);
+        r.least = min(r.least, bits - 1);
+        r.most = max(r.most, bits);
+    }
+    return r;
 }
 
-/* Returns the largest of what `lanes` neighbouring lanes have. */
+/* Returns the largest of what `lanes` neighbouring lanes have: of a warp or eight. */
 __device__ __forceinline__ uint32_t fopt_i_max_of_lanes(uint32_t most, uint32_t lanes)
 {
-#pragma unroll
-    for (uint32_t distance = FOPT_I_WARP / 2; distance > 0; distance /= 2) {
-        const uint32_t other = __shfl_xor_sync(0xffffffffu, most, distance);
-        most = other > most && distance < lanes ? other : most;
-    }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    if (lanes == FOPT_I_WARP)
+        return __reduce_max_sync(0xffffffffu, most);
+#endif
+    for (uint32_t distance = lanes / 2; distance > 0; distance /= 2)
+        most = max(most, __shfl_xor_sync(0xffffffffu, most, (int)distance));
     return most;
 }
 

@@ -3,96 +3,129 @@
 #include "launch.h"
 #include "step_tile.cuh"
 
-enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP };
+enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP, MOST_TILES = 8 };
 
-/* Returns how many blocks must fit a multiprocessor, which caps the registers: as many as there can be without spills.
- * A warp has three to five KiB of loads under way, so that even two blocks keep the memory busy. With quantized moments
- * it has less, but instructions are the bound there. */
+/* Returns how many blocks must fit a multiprocessor, which caps the registers: so many that no kernel spills. A warp has
+ * two to four KiB of loads under way, so that two blocks keep the memory busy. With quantized moments it has less, but
+ * instructions are the bound there. */
 static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
-    unsigned arrays = 0;
-    for (unsigned k = 0; k < FOPT_I_STATE_KINDS; k++)
-        arrays += kinds >> k & 1u;
-    const bool few = arrays <= 1 && !(kinds & FOPT_I_SECOND); /* a root and a quotient take registers too */
-    return quantized ? (arrays <= 1 ? 3 : 2) : few ? 4 : arrays <= 2 ? 3 : 2;
+    return quantized && kinds & FOPT_I_MAX_SECOND ? 1 : 2;
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* Returns the number of this warp. A grid may have 2^31 - 1 blocks: 4 * 10^12 elements, more than any device has memory
- * for. */
-__device__ __forceinline__ uint64_t warp_index()
+/* Returns the number of this warp, which is that of its first tile. A launch has less than 2^32 tiles: 10^12 elements,
+ * more than any device has memory for. */
+__device__ __forceinline__ uint32_t warp_index()
 {
-    return ((uint64_t)blockIdx.x * BLOCK + threadIdx.x) / FOPT_I_WARP;
+    return blockIdx.x * WARPS + threadIdx.x / FOPT_I_WARP;
 }
 
-/* Advances to this warp's next tile; returns false if there is none. A warp takes several only where moments are
- * quantized: there its block has filled shared memory first. */
-template <class Loop> __device__ __forceinline__ bool next_tile(uint64_t &tile, uint64_t count)
+/* Advances to this warp's next tile; returns false if there is none. */
+__device__ __forceinline__ bool next_tile(uint32_t &tile, uint32_t count)
 {
-    tile += (uint64_t)gridDim.x * WARPS;
-    return Loop::quantized && tile < count;
+    const uint32_t step = gridDim.x * WARPS;
+    const bool more = count - tile > step;
+    tile += step;
+    return more;
 }
 
+__device__ __forceinline__ uint32_t lane_index()
+{
+    return threadIdx.x % FOPT_I_WARP;
+}
+
+__device__ __forceinline__ work work_of(const fopt_i_record *records, const fopt_i_group *groups,
+                                        const fopt_i_coef *coefs, const fopt_i_random_key *random_keys, uint32_t index)
+{
+    return {&records[index], groups[records[index].group].value.state_format, &coefs[index], random_keys[index]};
+}
+
+/* Steps a tile of the tables that is not usual, or not ordinary. A function of its own: none of the others' registers are
+ * for it. */
 template <class Loop>
-__device__ __forceinline__ void step_of_tables(const fopt_i_cuda_tables &tables, uint64_t first, uint64_t tile,
-                                               const fopt_i_maps *maps)
+static __device__ __attribute__((noinline)) void
+step_unusual(const fopt_i_record *records, const fopt_i_group *groups, const fopt_i_coef *coefs,
+             const fopt_i_random_key *random_keys, uint32_t index, uint64_t tile)
 {
-    const uint32_t index = tables.tile_records[first + tile];
-    const fopt_i_record *record = &tables.records[index];
-    if (!record->grad)
-        return;
-    const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    tables.random_keys[index], first + tile - record->first_tile};
-    step_tile<Loop>(w, maps, threadIdx.x % FOPT_I_WARP);
+    __builtin_assume(__isGlobal(records));
+    __builtin_assume(__isGlobal(groups));
+    __builtin_assume(__isGlobal(coefs));
+    __builtin_assume(__isGlobal(random_keys));
+    const work w = work_of(records, groups, coefs, random_keys, index);
+    if (w.record->grad)
+        step_any<Loop>(w, tile - w.record->first_tile, lane_index());
 }
 
 template <class Loop>
 static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
-    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint64_t count)
+    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint32_t count)
 {
-    const fopt_i_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
-    uint64_t tile = warp_index();
-    if (tile < count)
-        do
-            step_of_tables<Loop>(tables, first, tile, maps);
-        while (next_tile<Loop>(tile, count));
+    if (Loop::quantized)
+        fopt_i_share_maps();
+    uint32_t tile = warp_index();
+    if (tile >= count)
+        return;
+    const uint32_t *const indices = tables.tile_records + first;
+    tensor t;
+    t.usual_tiles = 0;
+    uint32_t first_tile = 0;
+    do {
+        if (tile - first_tile >= t.usual_tiles) { /* of another tensor */
+            const uint32_t index = indices[tile];
+            t = tensor_of<Loop>(work_of(tables.records, tables.groups, tables.coefs, tables.random_keys, index),
+                                lane_index());
+            first_tile = (uint32_t)(tables.records[index].first_tile - first);
+        }
+        if (tile - first_tile >= t.usual_tiles || !step_usual<Loop>(t, tile - first_tile, lane_index())) {
+            step_unusual<Loop>(tables.records, tables.groups, tables.coefs, tables.random_keys, indices[tile],
+                               first + tile);
+            t.usual_tiles = 0; /* looked up again, rather than kept in registers during all that */
+        }
+    } while (next_tile(tile, count));
 }
 
 struct update_arguments {
     fopt_i_record record;
     fopt_format state_format[FOPT_I_STATE_KINDS];
     fopt_i_beginning beginning;
-    uint64_t tile_count;
+    uint32_t tile_count;
 };
 
 template <class Loop>
 static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
     step_update(const __grid_constant__ update_arguments arguments)
 {
-    const fopt_i_maps *maps = Loop::quantized ? fopt_i_share_maps() : NULL;
-    uint64_t tile = warp_index();
-    if (tile < arguments.tile_count)
-        do
-            step_tile<Loop>({&arguments.record, arguments.state_format, &arguments.beginning.coef,
-                             arguments.beginning.random_key, tile},
-                            maps, threadIdx.x % FOPT_I_WARP);
-        while (next_tile<Loop>(tile, arguments.tile_count));
+    if (Loop::quantized)
+        fopt_i_share_maps();
+    uint32_t tile = warp_index();
+    if (tile >= arguments.tile_count)
+        return;
+    const work w = {&arguments.record, arguments.state_format, &arguments.beginning.coef,
+                    arguments.beginning.random_key};
+    const tensor t = tensor_of<Loop>(w, lane_index());
+    do
+        if (tile >= t.usual_tiles || !step_usual<Loop>(t, tile, lane_index()))
+            step_any<Loop>(w, tile, lane_index());
+    while (next_tile(tile, arguments.tile_count));
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
 
+/* A warp takes several tiles, because of what it looks up for a tensor: at most MOST_TILES, so that the device hands them
+ * out as it gets on; or, with quantized moments, as many as there are, since its block has filled shared memory first.
+ * But no multiprocessor is left without. */
 template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config)
 {
-    uint64_t blocks = (tile_count + WARPS - 1) / WARPS;
-    if (Loop::quantized) {
-        uint64_t most = 0;
-        const cudaError_t error = fopt_i_cuda_multiprocessors(&most);
-        if (error != cudaSuccess)
-            return error;
-        most *= blocks_per_sm(Loop::kinds, true);
-        blocks = blocks < most ? blocks : most;
-    }
+    uint64_t full = 0; /* blocks that there is room for */
+    const cudaError_t error = fopt_i_cuda_multiprocessors(&full);
+    if (error != cudaSuccess)
+        return error;
+    full *= blocks_per_sm(Loop::kinds, Loop::quantized);
+    const uint64_t most = (tile_count + WARPS - 1) / WARPS;
+    const uint64_t least = Loop::quantized ? 0 : (tile_count + WARPS * MOST_TILES - 1) / (WARPS * MOST_TILES);
+    const uint64_t wanted = least > full ? least : full, blocks = wanted < most ? wanted : most;
     *config = {};
     config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config->blockDim = dim3(BLOCK);
@@ -105,7 +138,7 @@ static cudaError_t launch_tables(const fopt_i_cuda_tables *tables, uint64_t firs
 {
     cudaLaunchConfig_t config;
     const cudaError_t error = configure<Loop>(count, stream, &config);
-    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, count);
+    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, (uint32_t)count);
 }
 
 template <class Loop> static cudaError_t launch_update(const update_arguments &arguments, cudaStream_t stream)
@@ -156,6 +189,6 @@ cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *
     memcpy(arguments.state_format, group->value.state_format, sizeof arguments.state_format);
     if (!fopt_i_begin_step(record, group, seed, &arguments.beginning))
         return cudaSuccess;
-    arguments.tile_count = fopt_i_tile_count(record->count);
+    arguments.tile_count = (uint32_t)fopt_i_tile_count(record->count);
     return launches[group->loop](arguments, stream);
 }

@@ -29,6 +29,7 @@
 #define FOPT_I_FORMAT_H
 
 #include "../random.h"
+#include "../roots.h"
 #include "fusedopt.h"
 
 /* Elements of the smaller blocks. */

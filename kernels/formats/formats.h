@@ -21,6 +21,16 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
+/* Formats of parameters, gradients and all moments that the CUDA kernels have code of their own for: for speed alone. */
+#define FOPT_I_USUAL_FORMATS(X)                                                                                        \
+    X(FOPT_F32, FOPT_F32, FOPT_F32)                                                                                    \
+    X(FOPT_BF16, FOPT_BF16, FOPT_F32)                                                                                  \
+    X(FOPT_BF16, FOPT_BF16, FOPT_BF16)                                                                                 \
+    X(FOPT_BF16, FOPT_BF16, FOPT_Q8)                                                                                   \
+    X(FOPT_BF16, FOPT_BF16, FOPT_Q8_64)                                                                                \
+    X(FOPT_F32, FOPT_F32, FOPT_Q8)                                                                                     \
+    X(FOPT_F32, FOPT_F32, FOPT_Q8_64)
+
 /* Returns the bytes of an element of a format in the list. */
 FOPT_FN size_t fopt_i_element_bytes(unsigned format)
 {

@@ -53,7 +53,7 @@ FOPT_FN float fopt_i_q8_absmax(float largest, fopt_state_kind kind)
 FOPT_FN float fopt_i_q8_scale(float largest, fopt_state_kind kind)
 {
     const float floored = fopt_i_q8_floored(largest, kind);
-    return 1.0f / floored * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
+    return fopt_i_reciprocal(floored) * (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
 }
 
 /* Returns where x is looked up. Fused, a product that is too small for a float is no slow subnormal. */

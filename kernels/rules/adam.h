@@ -40,23 +40,27 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
 FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c, bool entirely)
 {
     const uint32_t rare = fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
-    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
+    if (!entirely)
+        return rare;
+    const bool ordinary = fopt_i_are_ordinary(c->eps, c->second, c->step_size, c->least_quotient);
+    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_mask(!ordinary);
 }
 
 FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
 {
-    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
-    float g = fopt_i_bounded(ordinary, c.second, fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(ordinary, c.second, g, e.second);
+    const bool gradients = (kinds & FOPT_I_ORDINARY) != 0, ordinary = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
+    float g = fopt_i_bounded(gradients, c.second, fopt_i_gradient(c.ends, e.param, gradient));
+    e.second = fopt_i_average_square(gradients, ordinary, c.second, g, e.second);
     float second = e.second;
     if (kinds & FOPT_I_MAX_SECOND) {
         e.max_second = e.max_second > second ? e.max_second : second; /* so that a NaN in `second` stays seen */
         second = e.max_second;
     }
-    float denominator = fmaf(sqrtf(second), c.root_scale, c.eps);
+    float denominator = fmaf(fopt_i_root(ordinary, second), c.root_scale, c.eps);
     float first = fopt_i_average(c.first, g, e.first);
-    e.first = fopt_i_numerator(first, denominator, c.least_quotient, FOPT_I_SMALL); /* stored as it is divided */
-    e.param = fopt_i_apply(c.ends, e.param, c.step_size * (e.first / denominator));
+    e.first =
+        ordinary ? first : fopt_i_numerator(first, denominator, c.least_quotient, FOPT_I_SMALL); /* as is stored */
+    e.param = fopt_i_apply(ordinary, c.ends, e.param, c.step_size * fopt_i_quotient(ordinary, e.first, denominator));
     return e;
 }
 

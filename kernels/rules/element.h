@@ -7,9 +7,11 @@
  *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
  *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element; what it averages has gone through
  *                                                       fopt_i_bounded() or fopt_i_averageable(), and no operation
- *                                                       meets a subnormal number (arithmetic.h)
+ *                                                       meets a subnormal number (arithmetic.h). It may leave out what
+ *                                                       an ordinary tile has no need of
  *   fopt_i_NAME_simplify(coef, entirely)                turns off the options that almost always are off, or all that
- *                                                       most often are; returns 0 if none was on
+ *                                                       most often are; returns 0 if none was on, and, entirely, the
+ *                                                       coefficients are ordinary
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
@@ -20,7 +22,7 @@
 #ifndef FOPT_I_ELEMENT_H
 #define FOPT_I_ELEMENT_H
 
-#include "../arithmetic.h"
+#include "../roots.h"
 #include "fusedopt.h"
 
 /* Sets of state arrays. */
@@ -29,8 +31,9 @@
 #define FOPT_I_MAX_SECOND (1u << FOPT_MAX_SECOND_MOMENT)
 #define FOPT_I_BUFFER     (1u << FOPT_MOMENTUM_BUFFER)
 
-/* With such a set: the gradients of simplified options are ordinary (arithmetic.h). */
-#define FOPT_I_ORDINARY (1u << 31)
+/* With such a set: options are simplified, and gradients are ordinary (arithmetic.h), or new moments too. */
+#define FOPT_I_ORDINARY         (1u << 31)
+#define FOPT_I_ORDINARY_MOMENTS (1u << 30)
 
 /* Sets of hyperparameters; every rule has lr and weight_decay. */
 #define FOPT_I_BETAS     (1u << 0)
@@ -115,12 +118,21 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
     return e;
 }
 
-/* Subtracts the update, which is not subnormal. Decay joins it before it meets the parameter: one rounding at the
- * parameter's magnitude. The usual p * (1 - lr * weight_decay) rounds the factor to float, which at lr 1e-6 and
- * weight_decay 0.01 leaves no decay. */
-FOPT_FN float fopt_i_apply(fopt_i_ends c, float param, float update)
+/* Subtracts the update, which is not subnormal, nor -0 if it is `ordinary`. Decay joins it before it meets the parameter:
+ * one rounding at the parameter's magnitude. The usual p * (1 - lr * weight_decay) rounds the factor to float, which at
+ * lr 1e-6 and weight_decay 0.01 leaves no decay. */
+FOPT_FN float fopt_i_apply(bool ordinary, fopt_i_ends c, float param, float update)
 {
-    return param - fmaf(c.decay, fopt_i_float(fopt_i_decaying(c, param) & ~c.coupled), update);
+#ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which may be `least`, and a parameter that is NaN stays so */
+    const bool decays = fabsf(param) >= fopt_i_float(c.least);
+    if (ordinary && !decays)
+        return param - update;
+    const uint32_t decaying = decays ? fopt_i_bits(param) : 0;
+#else
+    const uint32_t decaying = fopt_i_decaying(c, param);
+    (void)ordinary;
+#endif
+    return param - fmaf(c.decay, fopt_i_float(decaying & ~c.coupled), update);
 }
 
 #endif

@@ -38,7 +38,12 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
 FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c, bool entirely)
 {
     const uint32_t rare = fopt_i_turn_off(&c->average.from_new);
-    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
+    if (!entirely)
+        return rare;
+    const float eps = c->eps_inside + c->eps_outside; /* one is 0 */
+    const bool ordinary = fopt_i_are_ordinary(eps, c->average, c->step_size, c->least_quotient) &&
+                          c->least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
+    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_mask(!ordinary);
 }
 
 /* Returns the difference of an average of squares and the square of an average, or 0 if rounding makes it negative, of
@@ -55,23 +60,26 @@ FOPT_FN float fopt_i_variance(float first, float second)
 
 FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
 {
-    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
-    float g = fopt_i_bounded(ordinary, c.average, fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(ordinary, c.average, g, e.second);
+    const bool gradients = (kinds & FOPT_I_ORDINARY) != 0, moments = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
+    const bool ordinary = moments && !(kinds & FOPT_I_FIRST); /* a variance may be as small as it likes */
+    float g = fopt_i_bounded(gradients, c.average, fopt_i_gradient(c.ends, e.param, gradient));
+    e.second = fopt_i_average_square(gradients, moments, c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
         e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));
         variance = fopt_i_variance(e.first, e.second);
     }
-    const float denominator = sqrtf(variance + c.eps_inside) + c.eps_outside;
+    const float denominator = fopt_i_root(ordinary, variance + c.eps_inside) + c.eps_outside;
     float direction;
     if (kinds & FOPT_I_BUFFER) {
-        e.buffer = fopt_i_flush(fmaf(c.momentum, e.buffer, g / denominator), c.least_buffer);
+        const float sum = fmaf(c.momentum, e.buffer, fopt_i_quotient(ordinary, g, denominator));
+        e.buffer = ordinary ? sum : fopt_i_flush(sum, c.least_buffer);
         direction = e.buffer;
     } else {
-        direction = fopt_i_numerator(g, denominator, c.least_quotient, FLT_MIN) / denominator;
+        const float numerator = ordinary ? g : fopt_i_numerator(g, denominator, c.least_quotient, FLT_MIN);
+        direction = fopt_i_quotient(ordinary, numerator, denominator);
     }
-    e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
+    e.param = fopt_i_apply(ordinary, c.ends, e.param, c.step_size * direction);
     return e;
 }
 

@@ -47,21 +47,29 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
 FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c, bool entirely)
 {
     const uint32_t rare = fopt_i_turn_off(&c->averages);
-    return entirely ? rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) : rare;
+    if (!entirely)
+        return rare;
+    const bool ordinary = c->step_size > 0.0f && c->least_gradient <= FOPT_I_LEAST_ORDINARY &&
+                          c->least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
+    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) | fopt_i_mask(!ordinary);
 }
 
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
 {
-    float direction = fopt_i_flush(fopt_i_gradient(c.ends, e.param, gradient), c.least_gradient);
+    const bool ordinary = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
+    float g = fopt_i_gradient(c.ends, e.param, gradient);
+    g = ordinary ? g : fopt_i_flush(g, c.least_gradient);
+    float direction = g;
     if (kinds & FOPT_I_BUFFER) {
-        float g = direction;
-        float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
+        const float added = ordinary ? fmaf(c.gradient_scale, g, 0.0f) : c.gradient_scale * g; /* ordinary: not -0 */
+        const float sum = fmaf(c.momentum, e.buffer, added);
         const float ema = fopt_i_average(c.average, fopt_i_averageable(g), fopt_i_averageable(e.buffer));
-        e.buffer = fopt_i_flush(fopt_i_select(c.averages, ema, sum), c.least_buffer);
+        const float buffer = fopt_i_select(c.averages, ema, sum);
+        e.buffer = ordinary ? buffer : fopt_i_flush(buffer, c.least_buffer);
         const float ahead = fopt_i_flush(fmaf(c.lookahead, e.buffer, g), c.least_buffer);
         direction = fopt_i_select(c.nesterov, ahead, e.buffer);
     }
-    e.param = fopt_i_apply(c.ends, e.param, c.step_size * direction);
+    e.param = fopt_i_apply(ordinary, c.ends, e.param, c.step_size * direction);
     return e;
 }
 

@@ -162,6 +162,9 @@ static __device__ float check_warp(unsigned i)
     right &= __all_sync(ALL, lane < 32) && !__all_sync(ALL, lane != 7);
     if (lane < 8)
         right &= __shfl_xor_sync(0xffu, lane, 1) == (lane ^ 1) && __all_sync(0xffu, lane < 8);
+    right &= __byte_perm(0x33221100u, 0x77665544u, 0x7061u) == 0x77006611u;
+    right &= __vcmpeq4(0x11223344u, 0x11003300u) == 0xff00ff00u;
+    right &= __viaddmin_u16x2(0x00000005u, 0xffffffffu, 0xfffe0007u) == 0xfffe0004u; /* 0 - 1 is the largest */
     return right ? 1.0f : 0.0f;
 }
 

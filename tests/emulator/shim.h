@@ -124,6 +124,32 @@ template <class T> constexpr typename std::enable_if<std::is_integral<T>::value,
     return x < y ? y : x;
 }
 
+/* Puts a word together of bytes of high:low, by their numbers, the digits of `selector`, the last one first. */
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector)
+{
+    const uint64_t bytes = (uint64_t)high << 32 | low;
+    unsigned word = 0;
+    for (unsigned i = 0; i < 4; i++)
+        word |= (unsigned)(bytes >> 8 * (selector >> 4 * i & 7u) & 0xffu) << 8 * i;
+    return word;
+}
+
+/* Returns 0xff in the bytes that are equal. */
+inline unsigned __vcmpeq4(unsigned x, unsigned y)
+{
+    unsigned word = 0;
+    for (unsigned i = 0; i < 32; i += 8)
+        word |= ((x ^ y) >> i & 0xffu) == 0 ? 0xffu << i : 0;
+    return word;
+}
+
+/* Returns min(x + y, z) of each half. */
+inline unsigned __viaddmin_u16x2(unsigned x, unsigned y, unsigned z)
+{
+    const unsigned low = min((x + y) & 0xffffu, z & 0xffffu), high = min(((x >> 16) + (y >> 16)) & 0xffffu, z >> 16);
+    return high << 16 | low;
+}
+
 /* ---- barriers, shuffles and votes ---------------------------------------------------------------------------- */
 
 /* They know where they are written, for reports and to tell one barrier from another. */

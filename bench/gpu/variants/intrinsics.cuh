@@ -1,36 +1,12 @@
 /*
  * Instructions of a GPU that C++ has no name for, each beside what any compiler makes of the same: the tests' emulator
- * compiles the latter. Both give the same bits, but for the two seeds, which a GPU only approximates; what is computed
- * from them must not depend on that.
+ * compiles the latter. Both give the same bits.
  */
 #ifndef FUSEDOPT_GPU_INTRINSICS_CUH
 #define FUSEDOPT_GPU_INTRINSICS_CUH
 
 #include "../../../kernels/formats/formats.h"
 #include <cuda_runtime.h>
-
-/* Return normal floats, and take no others. */
-__device__ __forceinline__ float seed_rsqrt(float x)
-{
-#ifdef __CUDACC__
-    float r;
-    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-    return r;
-#else
-    return (float)(1.0 / sqrt((double)x));
-#endif
-}
-
-__device__ __forceinline__ float seed_reciprocal(float x)
-{
-#ifdef __CUDACC__
-    float r;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-    return r;
-#else
-    return (float)(1.0 / (double)x);
-#endif
-}
 
 /* Puts a word together of bytes of b:a. A digit of the selector is a byte's number, plus 8 for eight copies of that
  * byte's highest bit. */

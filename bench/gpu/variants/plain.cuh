@@ -83,7 +83,7 @@ template <class F> __device__ __forceinline__ bool try_tile(const tensor_now &t,
 __device__ __forceinline__ void step_plain(const fopt_i_cuda_tables &tables, uint32_t index, uint32_t own,
                                            uint32_t lane)
 {
-    step_general<adam_plain>(tables, index, own, NULL, lane);
+    step_general<adam_plain>(tables, index, own, lane);
 }
 
 #endif

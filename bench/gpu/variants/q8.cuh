@@ -20,7 +20,6 @@ struct q8_rows {
 };
 /* Eight lanes, which are served together, have a copy of the bins each. */
 struct q8_tables {
-    fopt_i_maps maps; /* for tiles that go the general way */
     fopt_i_q8_bin signed_bins[32 << FOPT_I_Q8_SIGNED_BITS][8], unsigned_bins[32 << FOPT_I_Q8_UNSIGNED_BITS][8];
 };
 
@@ -61,14 +60,13 @@ template <unsigned warps> __device__ __forceinline__ q8_shared share_tables()
     q8_tables *const tables = (q8_tables *)dynamic_shared;
     const uint32_t rows = rows_address();
     float *const value = (float *)(dynamic_shared + (rows - shared_address(dynamic_shared)));
-    fopt_i_share(tables->maps.q8, fopt_i_q8_literals);
     share_bins<warps>(tables->signed_bins, fopt_i_q8_literals.signed_bins);
     share_bins<warps>(tables->unsigned_bins, fopt_i_q8_literals.unsigned_bins);
     for (uint32_t i = threadIdx.x; i < sizeof(q8_rows) / sizeof(float); i += warps * 32) {
         const uint32_t code = i / 64;
         value[i] = i / 32 % 2 ? fopt_i_q8_literals.unsigned_value[code] : fopt_i_q8_literals.signed_value[code];
     }
-    __syncthreads();
+    fopt_i_share_maps(); /* for tiles that go the general way */
     return {tables, rows + threadIdx.x % 32 * (uint32_t)sizeof(float)};
 }
 
@@ -165,7 +163,7 @@ template <class F> struct fetched {
 /* Returns what fopt_i_q8_scale() does. */
 __device__ __forceinline__ float scale_of(float largest, fopt_state_kind kind)
 {
-    return mid_reciprocal(fopt_i_q8_floored(largest, kind)) *
+    return fopt_i_reciprocal(fopt_i_q8_floored(largest, kind)) *
            (fopt_i_has_sign(kind) ? FOPT_I_Q8_SIGNED_LARGEST : FOPT_I_Q8_UNSIGNED_LARGEST);
 }
 
@@ -200,7 +198,7 @@ __device__ __forceinline__ bool step_fast(const q8_shared &shared, const tensor_
 __device__ __forceinline__ void step_quantized(const q8_shared &shared, const fopt_i_cuda_tables &tables,
                                                uint32_t index, uint32_t own, uint32_t lane)
 {
-    step_general<adam_quantized>(tables, index, own, &shared.tables->maps, lane);
+    step_general<adam_quantized>(tables, index, own, lane);
 }
 
 #endif

@@ -84,18 +84,18 @@ __device__ __forceinline__ void look_up(const fopt_i_cuda_tables &tables, uint32
 /* Steps any tile, `own` of its tensor, by a whole warp, which may have fetched it in vain. */
 template <class Loop>
 __device__ __forceinline__ void step_general(const fopt_i_cuda_tables &tables, uint32_t index, uint32_t own,
-                                             const fopt_i_maps *maps, uint32_t lane)
+                                             uint32_t lane)
 {
     const fopt_i_record *record = &tables.records[index];
     if (!record->grad)
         return;
     __syncwarp(); /* what a lane has fetched another may store */
     const work w = {record, tables.groups[record->group].value.state_format, &tables.coefs[index],
-                    tables.random_keys[index], own};
-    const arrays a = arrays_of<Loop>(w);
+                    tables.random_keys[index]};
+    const arrays a = at_tile<Loop>(arrays_of<Loop>(w), own);
     const fopt_i_coef coef = *w.coef;
     const uint64_t rest = record->count - (uint64_t)own * FOPT_I_TILE;
-    step_part<Loop>(a, coef, maps, lane, rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE);
+    step_part<Loop>(a, coef, lane, rest < FOPT_I_TILE ? (uint32_t)rest : FOPT_I_TILE);
 }
 
 /* Returns the random bits of the lane's octet of a tile. */
@@ -203,8 +203,8 @@ __device__ __forceinline__ void step_params(const tensor_now &t, const raw8<F, F
     raw.decode(p);
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++) {
-        const float denominator = fmaf(mid_root(v[i]), t.root_scale, t.eps);
-        float update = t.step_size * mid_quotient(m[i], denominator);
+        const float denominator = fmaf(fopt_i_root(true, v[i]), t.root_scale, t.eps);
+        float update = t.step_size * fopt_i_quotient(true, m[i], denominator);
         if (t.decoupled)
             update = fmaf(t.decay, p[i], update);
         p[i] -= update;
