@@ -34,7 +34,8 @@ struct arrays {
         static constexpr bool quantized = quantized_;                                                                  \
         static __device__ __forceinline__ fopt_i_element element(const fopt_i_coef &c, fopt_i_element e, float g)      \
         {                                                                                                              \
-            return fopt_i_##arithmetic##_element(kinds, c.arithmetic, e, g);                                           \
+            const float gradient = fopt_i_gradient(kinds, c.arithmetic.ends, e.param, g);                              \
+            return fopt_i_##arithmetic##_element(kinds, c.arithmetic, e, gradient);                                    \
         }                                                                                                              \
     };
 FOPT_I_LOOPS(FOPT_I_TYPE)

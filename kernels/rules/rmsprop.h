@@ -24,8 +24,9 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     const fopt_group *group = in->group;
     bool inside = (group->flags & FOPT_EPS_INSIDE_SQRT) != 0;
     fopt_i_rmsprop_coef c;
-    c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->alpha);
+    c.ends = fopt_i_ends_coefficients(in);
+    c.ends.least_squared = c.average.least_root;
     c.eps_inside = inside ? fopt_i_eps(group->eps) : 0.0f;
     c.eps_outside = inside ? 0.0f : fopt_i_eps(group->eps);
     c.momentum = group->momentum < FOPT_I_LEAST_WEIGHT ? 0.0f : (float)group->momentum;
@@ -35,10 +36,9 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c, bool entirely)
+FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
 {
-    const uint32_t rare = fopt_i_turn_off(&c->average.from_new);
-    return entirely ? rare | fopt_i_ends_simplify(&c->ends) : rare;
+    return fopt_i_ema_simplify(&c->average);
 }
 
 /* Returns the difference of an average of squares and the square of an average, or 0 if rounding makes it negative, of
@@ -53,11 +53,9 @@ FOPT_FN float fopt_i_variance(float first, float second)
     return variance < 0.0f ? 0.0f : variance;
 }
 
-FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
+FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float g)
 {
-    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
-    float g = fopt_i_bounded(ordinary, c.average, fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(ordinary, c.average, g, e.second);
+    e.second = fopt_i_average_square(c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
         e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));

@@ -37,26 +37,31 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
     c.lookahead = momentum;
     c.step_size = classic ? 1.0f : fopt_i_factor(in->lr);
     const float least_step = fopt_i_least((double)FLT_MIN, c.step_size);
-    c.least_gradient = group->momentum > 0 ? fopt_i_least((double)FLT_MIN, c.gradient_scale) : least_step;
-    c.least_buffer = fopt_i_least_buffer(momentum, least_step);
     c.averages = fopt_i_mask((group->flags & FOPT_EMA_MOMENTUM) != 0);
+    c.least_gradient = c.averages            ? FOPT_I_SMALL
+                       : group->momentum > 0 ? fopt_i_least((double)FLT_MIN, c.gradient_scale)
+                                             : least_step;
+    c.least_buffer = fopt_i_least_buffer(momentum, least_step);
     c.nesterov = fopt_i_mask((group->flags & FOPT_NESTEROV) != 0);
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c, bool entirely)
+FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c)
 {
-    const uint32_t rare = fopt_i_turn_off(&c->averages);
-    return entirely ? rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) : rare;
+    const uint32_t options = c->averages | c->nesterov;
+    c->averages = c->nesterov = 0;
+    return options;
 }
 
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
 {
-    float direction = fopt_i_flush(fopt_i_gradient(c.ends, e.param, gradient), c.least_gradient);
+    float direction = fopt_i_flush(gradient, c.least_gradient);
     if (kinds & FOPT_I_BUFFER) {
-        float g = direction;
-        float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
-        const float ema = fopt_i_average(c.average, fopt_i_averageable(g), fopt_i_averageable(e.buffer));
+        const float g = direction;
+        const float sum = fmaf(c.momentum, e.buffer, c.gradient_scale * g);
+        /* The buffer may have been a sum. What is not averaged may be too small for it. */
+        const float ema = fopt_i_average_any(c.average, fopt_i_select(c.averages, g, 0.0f),
+                                             fopt_i_select(c.averages, e.buffer, 0.0f));
         e.buffer = fopt_i_flush(fopt_i_select(c.averages, ema, sum), c.least_buffer);
         const float ahead = fopt_i_flush(fmaf(c.lookahead, e.buffer, g), c.least_buffer);
         direction = fopt_i_select(c.nesterov, ahead, e.buffer);
