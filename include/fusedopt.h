@@ -188,8 +188,7 @@ typedef struct CUstream_st *fopt_stream;
  * FOPT_ADAMW    FOPT_ADAM with FOPT_DECOUPLED_DECAY                             (Loshchilov and Hutter, 2019)
  *
  * Without weight decay its term is left out, so that an infinite parameter does not make NaN of it.
- * Where g is squared, a finite g counts as no more than 2^63 (9e18) in magnitude, so that its square is finite; in
- * FOPT_EMA_MOMENTUM's average, as no more than 2^126.
+ * Where g is squared, a finite g counts as no more than 2^63 (9e18) in magnitude, so that its square is finite.
  *
  * What is too small counts as zero. With S = 2^-78, 3.3e-24, this is
  *  - where g is squared, a g below 4.4e-19, or of which (1 - alpha) * g^2 or (1 - beta2) * g^2 is below FLT_MIN (a g

@@ -65,14 +65,6 @@ FOPT_FN uint32_t fopt_i_mask(bool condition)
     return condition ? 0xffffffffu : 0u;
 }
 
-/* Clears an option's mask; returns nonzero if it was set. */
-FOPT_FN uint32_t fopt_i_turn_off(uint32_t *mask)
-{
-    uint32_t was = *mask;
-    *mask = 0;
-    return was;
-}
-
 /* base^exponent by squaring, for exponent >= 0: multiplications alone, so the same on every machine. */
 FOPT_FN double fopt_i_power(double base, int64_t exponent)
 {
@@ -192,17 +184,27 @@ FOPT_FN float fopt_i_average(fopt_i_ema c, float x, float a)
     return fmaf(c.weight, x - a, fopt_i_select(c.from_new, x, a));
 }
 
+/* The same of numbers that may be as large as floats are: half their difference is finite. */
+FOPT_FN float fopt_i_average_any(fopt_i_ema c, float x, float a)
+{
+    const float half = fmaf(-0.5f, a, 0.5f * x);
+    return fmaf(2.0f * c.weight, half, fopt_i_select(c.from_new, x, a));
+}
+
 /* Makes zero of a moment with a sign that is too small to be averaged again. */
 FOPT_FN float fopt_i_moment(float x)
 {
     return fopt_i_flush(x, FOPT_I_SMALL);
 }
 
+/* The largest gradient that is squared. */
+#define FOPT_I_MOST_SQUARED 0x1p63f
+
 /*
  * Ordinary tiles. Where all numbers of a tile are far from the ends of float's range, much of the above cannot happen.
  * Whoever has found that may leave it out, unless a coefficient is extraordinary (fopt_i_NAME_simplify()).
- *  - A gradient is ordinary if it is zero or from 2^-50 to 2^63: where it is squared nothing has to be clamped, and but
- *    for from_new no difference is subnormal.
+ *  - A gradient is ordinary if it is zero or from 2^-50 to FOPT_I_MOST_SQUARED: where it is squared nothing has to be
+ *    clamped.
  *  - A new second moment, or maximum of these, is ordinary if it is zero or from 2^-100 to 2^40. (The latter bounds the
  *    gradients by 2^30.)
  *  - A new moment with a sign is ordinary if it is zero or from 2^-60 to 2^63.
@@ -210,7 +212,6 @@ FOPT_FN float fopt_i_moment(float x)
  * size is zero or normal.
  */
 #define FOPT_I_LEAST_ORDINARY        0x1p-50f
-#define FOPT_I_MOST_ORDINARY         0x1p63f
 #define FOPT_I_LEAST_ORDINARY_SQUARE 0x1p-100f
 #define FOPT_I_MOST_ORDINARY_SQUARE  0x1p40f
 #define FOPT_I_LEAST_ORDINARY_MOMENT 0x1p-60f
@@ -224,15 +225,28 @@ FOPT_FN bool fopt_i_are_ordinary(float eps, fopt_i_ema squares, float step_size,
            least_quotient <= 0x1p-96f;
 }
 
-/* Averages a square, of a gradient that fopt_i_bounded() has seen. Neither has a sign: nothing cancels but in the
- * difference, which counts as none if it is subnormal. An average that a step may halve is no smaller than 2 FLT_MIN.
- * `gradient`, `moment`: which of the two is ordinary. */
-FOPT_FN float fopt_i_average_square(bool gradient, bool moment, fopt_i_ema c, float g, float a)
+/* Leaves out beginning at the new value, and what an average of squares does for gradients that are not ordinary,
+ * returns whether the average did begin there. Of ordinary gradients the bits are
+ * the same: with x zero or at least 2^-100 and a zero or at least 2 FLT_MIN, x - a is not subnormal. For if one of them
+ * is zero or more than twice the other, the difference is at least half the larger; else both are at least 2^-101, so
+ * multiples of 2^-124, and so is their difference. */
+FOPT_FN uint32_t fopt_i_ema_simplify(fopt_i_ema *c)
+{
+    const uint32_t from_new = c->from_new;
+    c->from_new = 0;
+    c->least = 0.0f;
+    return from_new;
+}
+
+/* Averages the square of a gradient from c.least_root to FOPT_I_MOST_SQUARED. Neither has a sign: nothing cancels but
+ * in the difference, which counts as none if it is subnormal. An average that a step may halve is no smaller than 2
+ * FLT_MIN: an `ordinary` one is not. */
+FOPT_FN float fopt_i_average_square(bool ordinary, fopt_i_ema c, float g, float a)
 {
     const float x = g * g;
-    const float difference = gradient ? x - a : fopt_i_flush(x - a, c.least);
+    const float difference = fopt_i_flush(x - a, c.least);
     const uint32_t bits = fopt_i_bits(fmaf(c.weight, difference, fopt_i_select(c.from_new, x, a)));
-    const bool vanishes = !(gradient && moment) && bits < fopt_i_bits(2 * FLT_MIN);
+    const bool vanishes = !ordinary && bits < fopt_i_bits(2 * FLT_MIN);
     return fopt_i_float(bits & ~fopt_i_mask(vanishes));
 }
 
@@ -245,21 +259,6 @@ FOPT_FN float fopt_i_clamp(float x, float least, float most)
     const uint32_t magnitude = all & ~fopt_i_mask((int32_t)all < (int32_t)fopt_i_bits(least));
     const uint32_t clamped = magnitude < fopt_i_bits(most) ? magnitude : fopt_i_bits(most);
     return fmaf(fopt_i_float(magnitude), 0.0f, fopt_i_float(clamped | sign));
-}
-
-/* Clamps what is averaged, where fopt_i_bounded() does not: the difference of two such is finite. */
-FOPT_FN float fopt_i_averageable(float x)
-{
-    return fopt_i_clamp(x, FOPT_I_SMALL, 0x1p126f);
-}
-
-/* Clamps the gradient of a rule that divides by the root of an average of squares so that its square is finite. If
- * only the square were cut off, the quotient would grow with the gradient; so the step has the bound of exact
- * arithmetic, and no average of g or g^2 overflows. For the same reason one whose square leaves nothing in the average
- * counts as zero; divided by any root, what is left is normal. */
-FOPT_FN float fopt_i_bounded(bool ordinary, fopt_i_ema squares, float g)
-{
-    return ordinary ? g : fopt_i_clamp(g, squares.least_root, FOPT_I_MOST_ORDINARY);
 }
 
 #endif

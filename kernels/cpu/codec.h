@@ -1,12 +1,11 @@
 /*
  * A tile's elements from and to floats, in every format: part of walk.h. The loops are made from the list of formats,
- * and vectorised by the compiler; bf16 and q8 have faster ones of their own.
+ * and vectorised by the compiler; q8 has faster ones of its own.
  */
 #ifndef FOPT_I_CODEC_H
 #define FOPT_I_CODEC_H
 
 #include "../formats/formats.h"
-#include "bf16_loops.h"
 #include "q8_loops.h"
 
 static inline void *fopt_i_at_tile(void *array, unsigned format, uint64_t tile)
@@ -16,7 +15,7 @@ static inline void *fopt_i_at_tile(void *array, unsigned format, uint64_t tile)
 
 /* ---- elements that stand for themselves ---- */
 
-static inline void fopt_i_load_each(unsigned format, const void *tile, size_t count, float *restrict out)
+static inline void fopt_i_load_each(unsigned format, const void *restrict tile, size_t count, float *restrict out)
 {
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
@@ -30,7 +29,7 @@ static inline void fopt_i_load_each(unsigned format, const void *tile, size_t co
 }
 
 /* Rounds and stores parameters. */
-static inline void fopt_i_store_each(unsigned format, void *tile, size_t count, const float *restrict in)
+static inline void fopt_i_store_each(unsigned format, void *restrict tile, size_t count, const float *restrict in)
 {
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
@@ -43,15 +42,14 @@ static inline void fopt_i_store_each(unsigned format, void *tile, size_t count, 
     }
 }
 
-static inline void fopt_i_store_each_moment(unsigned format, const fopt_i_moments *to, size_t count,
-                                            const float *restrict in)
+static inline void fopt_i_store_each_moment(unsigned format, void *restrict data, fopt_state_kind kind, size_t count,
+                                            const float *restrict in, const uint16_t *restrict random)
 {
     switch (format) {
 #define FOPT_I_CASE(format, name)                                                                                      \
     case format:                                                                                                       \
-        for (uint32_t i = 0; i < count; i++)                                                                           \
-            ((fopt_i_##name *)to->data)[i] =                                                                           \
-                fopt_i_##name##_encode_moment(in[i], to->kind, fopt_i_random_half(to->random[i / 2], i));              \
+        for (size_t i = 0; i < count; i++)                                                                             \
+            ((fopt_i_##name *)data)[i] = fopt_i_##name##_encode_moment(in[i], kind, random[i]);                        \
         break;
         FOPT_I_MOMENT_FORMATS(FOPT_I_CASE)
 #undef FOPT_I_CASE
@@ -102,7 +100,7 @@ static inline void fopt_i_store_blocks(unsigned format, const fopt_i_moments *to
     }
 #endif
     float *absmax = to->absmax;
-    for (uint32_t i = 0; i < count; absmax++) {
+    for (size_t i = 0; i < count; absmax++) {
         const size_t end = fopt_i_block_end(format, i, count);
         const float largest = fopt_i_block_largest(to, fopt_i_block(format), in + i, end - i);
         switch (format) {
@@ -113,7 +111,7 @@ static inline void fopt_i_store_blocks(unsigned format, const fopt_i_moments *to
         fopt_i_##name *const out = to->data;                                                                           \
         for (; i < end; i++)                                                                                           \
             out[i] = fopt_i_##name##_encode_scaled(&fopt_i_##name##_literals, scale, in[i], out[i], to->kind,          \
-                                                   fopt_i_random_half(to->random[i / 2], i));                          \
+                                                   to->random[i]);                                                     \
         *absmax = fopt_i_##name##_absmax(largest, to->kind);                                                           \
         break;                                                                                                         \
     }
@@ -139,13 +137,7 @@ FOPT_I_NOINLINE void fopt_i_load(unsigned format, const void *tile, size_t count
 
 FOPT_I_NOINLINE void fopt_i_store(unsigned format, void *tile, size_t count, const float *restrict in)
 {
-    switch (format) {
-    case FOPT_BF16:
-        fopt_i_bf16_store(tile, count, in);
-        break;
-    default:
-        fopt_i_store_each(format, tile, count, in);
-    }
+    fopt_i_store_each(format, tile, count, in);
 }
 
 FOPT_I_NOINLINE void fopt_i_load_moments(unsigned format, const fopt_i_moments *from, size_t count, float *restrict out)
@@ -161,10 +153,8 @@ FOPT_I_NOINLINE void fopt_i_store_moments(unsigned format, const fopt_i_moments 
 {
     if (fopt_i_is_quantized(format))
         fopt_i_store_blocks(format, to, count, in);
-    else if (format == FOPT_BF16)
-        fopt_i_bf16_store_moments(to, count, in);
     else
-        fopt_i_store_each_moment(format, to, count, in);
+        fopt_i_store_each_moment(format, to->data, to->kind, count, in, to->random);
 }
 
 #endif

@@ -9,7 +9,7 @@ typedef struct fopt_i_moments {
     void *data;    /* the first element */
     float *absmax; /* of a quantized format: what the blocks are, or will be, stored beside */
     fopt_state_kind kind;
-    const uint32_t *random; /* of the pairs, where something will be stored: a word each */
+    const uint16_t *random; /* bits for each element, where something will be stored */
     float largest;          /* of a quantized format, where it will be stored: the tile's largest magnitude */
 } fopt_i_moments;
 

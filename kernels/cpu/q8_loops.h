@@ -290,7 +290,6 @@ FOPT_FN void fopt_i_q8_store_group(fopt_state_kind kind, fopt_i_q8 *codes, const
 FOPT_FN void fopt_i_q8_store_groups(fopt_state_kind kind, fopt_i_q8 *codes, const fopt_i_moments *to, size_t block,
                                     size_t count, const float *in)
 {
-    const uint16_t *random = (const uint16_t *)to->random; /* lower halves come first */
     float scales[FOPT_I_TILE / FOPT_I_SMALL_BLOCK];
     float *absmax = to->absmax, *scale = scales;
     for (size_t i = 0; i < count; i += block) {
@@ -301,7 +300,7 @@ FOPT_FN void fopt_i_q8_store_groups(fopt_state_kind kind, fopt_i_q8 *codes, cons
     scale = scales;
     for (size_t begin = 0; begin < count; begin += block, scale++)
         for (size_t i = begin; i < count && i < begin + block; i += FOPT_I_Q8_GROUP)
-            fopt_i_q8_store_group(kind, codes + i, in + i, *scale, random + i);
+            fopt_i_q8_store_group(kind, codes + i, in + i, *scale, to->random + i);
 }
 
 /* ---- what codec.h calls ---------------------------------------------------------------------------------------- */

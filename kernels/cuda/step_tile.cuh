@@ -35,16 +35,17 @@ struct arrays {
         static __device__ __forceinline__ bool is_ordinary(const fopt_i_coef &c)                                       \
         {                                                                                                              \
             fopt_i_##arithmetic##_coef own = c.arithmetic;                                                             \
-            return !fopt_i_##arithmetic##_simplify(&own, true);                                                        \
+            return !fopt_i_##arithmetic##_simplify(&own) && fopt_i_leaves_ordinary(own.ends) &&                        \
+                   fopt_i_##arithmetic##_is_ordinary(own);                                                             \
         }                                                                                                              \
         template <bool ordinary>                                                                                       \
         static __device__ __forceinline__ fopt_i_element element(const fopt_i_coef &c, fopt_i_element e, float g)      \
         {                                                                                                              \
             fopt_i_##arithmetic##_coef own = c.arithmetic;                                                             \
-            if (ordinary)                                                                                              \
-                fopt_i_##arithmetic##_simplify(&own, true);                                                            \
-            const unsigned flags = ordinary && kinds != 0 ? FOPT_I_ORDINARY | FOPT_I_ORDINARY_MOMENTS : 0;             \
-            return fopt_i_##arithmetic##_element(kinds | flags, own, e, g);                                            \
+            if (!ordinary)                                                                                             \
+                return fopt_i_##arithmetic##_element(kinds, own, e, fopt_i_gradient(kinds, own.ends, e.param, g));     \
+            fopt_i_##arithmetic##_simplify(&own);                                                                      \
+            return fopt_i_##arithmetic##_element(kinds | (kinds != 0 ? FOPT_I_ORDINARY : 0), own, e, g);               \
         }                                                                                                              \
     };
 FOPT_I_LOOPS(FOPT_I_TYPE)

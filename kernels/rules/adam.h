@@ -27,9 +27,10 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
     double correction1 = corrects ? 1.0 - fopt_i_power(group->beta1, in->step) : 1.0;
     double correction2 = corrects ? 1.0 - fopt_i_power(group->beta2, in->step) : 1.0;
     fopt_i_adam_coef c;
-    c.ends = fopt_i_ends_coefficients(in);
     c.first = fopt_i_ema_coefficients(group->beta1);
     c.second = fopt_i_ema_coefficients(group->beta2);
+    c.ends = fopt_i_ends_coefficients(in);
+    c.ends.least_squared = c.second.least_root;
     c.root_scale = (float)(1.0 / sqrt(correction2));
     c.eps = fopt_i_eps(group->eps);
     c.step_size = fopt_i_factor(in->lr / correction1);
@@ -37,20 +38,20 @@ FOPT_FN fopt_i_adam_coef fopt_i_adam_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c, bool entirely)
+FOPT_FN uint32_t fopt_i_adam_simplify(fopt_i_adam_coef *c)
 {
-    const uint32_t rare = fopt_i_turn_off(&c->first.from_new) | fopt_i_turn_off(&c->second.from_new);
-    if (!entirely)
-        return rare;
-    const bool ordinary = fopt_i_are_ordinary(c->eps, c->second, c->step_size, c->least_quotient);
-    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_mask(!ordinary);
+    return fopt_i_ema_simplify(&c->first) | fopt_i_ema_simplify(&c->second);
 }
 
-FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float gradient)
+FOPT_FN bool fopt_i_adam_is_ordinary(fopt_i_adam_coef c)
 {
-    const bool gradients = (kinds & FOPT_I_ORDINARY) != 0, ordinary = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
-    float g = fopt_i_bounded(gradients, c.second, fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(gradients, ordinary, c.second, g, e.second);
+    return fopt_i_are_ordinary(c.eps, c.second, c.step_size, c.least_quotient);
+}
+
+FOPT_FN fopt_i_element fopt_i_adam_element(unsigned kinds, fopt_i_adam_coef c, fopt_i_element e, float g)
+{
+    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
+    e.second = fopt_i_average_square(ordinary, c.second, g, e.second);
     float second = e.second;
     if (kinds & FOPT_I_MAX_SECOND) {
         e.max_second = e.max_second > second ? e.max_second : second; /* so that a NaN in `second` stays seen */

@@ -5,13 +5,12 @@
  * A rule NAME is a header with
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
- *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element; what it averages has gone through
- *                                                       fopt_i_bounded() or fopt_i_averageable(), and no operation
- *                                                       meets a subnormal number (arithmetic.h). It may leave out what
- *                                                       an ordinary tile has no need of
- *   fopt_i_NAME_simplify(coef, entirely)                turns off the options that almost always are off, or all that
- *                                                       most often are; returns 0 if none was on, and, entirely, the
- *                                                       coefficients are ordinary
+ *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element, by what fopt_i_gradient() made of its
+ *                                                       gradient; no operation meets a subnormal number (arithmetic.h).
+ *                                                       It may leave out what an ordinary tile has no need of
+ *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are off; returns 0 if
+ *                                                       none was on
+ *   fopt_i_NAME_is_ordinary(coef)                       tells whether they are ordinary, but for these options
  * and, for the host, its description:
  *   FOPT_I_NAME_FLAGS, FOPT_I_NAME_HYPERPARAMETERS      what it accepts
  *   FOPT_I_NAME_STATE_NAMES                             PyTorch's name of each fopt_state_kind, NULL if never kept
@@ -31,9 +30,8 @@
 #define FOPT_I_MAX_SECOND (1u << FOPT_MAX_SECOND_MOMENT)
 #define FOPT_I_BUFFER     (1u << FOPT_MOMENTUM_BUFFER)
 
-/* With such a set: options are simplified, and gradients are ordinary (arithmetic.h), or new moments too. */
-#define FOPT_I_ORDINARY         (1u << 31)
-#define FOPT_I_ORDINARY_MOMENTS (1u << 30)
+/* With such a set: the tile is ordinary (arithmetic.h), and so are the coefficients, whose options are off. */
+#define FOPT_I_ORDINARY (1u << 31)
 
 /* Sets of hyperparameters; every rule has lr and weight_decay. */
 #define FOPT_I_BETAS     (1u << 0)
@@ -54,44 +52,56 @@ typedef struct fopt_i_element {
     float param, first, second, max_second, buffer;
 } fopt_i_element;
 
-/* The beginning and the end of every rule: direction, coupled decay, and the subtraction with decoupled decay. */
+/* The beginning and the end of every rule: what becomes of the gradient, and the subtraction with decoupled decay. */
 typedef struct fopt_i_ends {
-    uint32_t sign;    /* flips the gradient's sign bit with FOPT_MAXIMIZE */
-    float decay;      /* weight_decay; decoupled, times lr */
-    uint32_t least;   /* parameter that decays, in bits; without decay beyond all, infinity too: 0 * inf is NaN */
-    uint32_t coupled; /* mask */
+    uint32_t sign;          /* flips the gradient's sign bit with FOPT_MAXIMIZE */
+    float decay;            /* weight_decay; decoupled, times lr */
+    uint32_t least_coupled; /* parameter with coupled decay, in bits; or FOPT_I_NONE_DECAYS */
+    uint32_t least_apart;   /* the same with decoupled decay */
+    float least_squared;    /* gradient that counts where it is squared */
 } fopt_i_ends;
+
+/* Beyond all magnitudes, infinity too, which a decay of 0 would make NaN of. */
+#define FOPT_I_NONE_DECAYS 0x7fffffffu
 
 FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
 {
     const fopt_group *group = in->group;
-    bool decoupled = (group->flags & FOPT_DECOUPLED_DECAY) != 0;
+    const bool decoupled = (group->flags & FOPT_DECOUPLED_DECAY) != 0;
     fopt_i_ends c;
     c.sign = group->flags & FOPT_MAXIMIZE ? 0x80000000u : 0u;
     c.decay = fopt_i_factor(decoupled ? in->lr * group->weight_decay : group->weight_decay);
-    c.least = c.decay != 0.0f ? fopt_i_bits(fopt_i_least((double)FOPT_I_SMALL, c.decay)) : 0x7fffffffu;
-    c.coupled = fopt_i_mask(!decoupled && c.decay != 0.0f);
+    const uint32_t least =
+        c.decay != 0.0f ? fopt_i_bits(fopt_i_least((double)FOPT_I_SMALL, c.decay)) : FOPT_I_NONE_DECAYS;
+    c.least_coupled = decoupled ? FOPT_I_NONE_DECAYS : least;
+    c.least_apart = decoupled ? least : FOPT_I_NONE_DECAYS;
+    c.least_squared = 0.0f;
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_ends_simplify(fopt_i_ends *c)
-{
-    return fopt_i_turn_off(&c->sign) | fopt_i_turn_off(&c->coupled);
-}
-
-/* Returns the bits of a parameter, or 0 if it does not decay. */
-FOPT_FN uint32_t fopt_i_decaying(fopt_i_ends c, float param)
+/* Returns a parameter, or 0 if it does not decay. */
+FOPT_FN float fopt_i_decaying(uint32_t least, float param)
 {
     const uint32_t bits = fopt_i_bits(param);
-    return bits & ~fopt_i_mask((int32_t)(bits & 0x7fffffffu) < (int32_t)c.least);
+    return fopt_i_float(bits & ~fopt_i_mask((int32_t)(bits & 0x7fffffffu) < (int32_t)least));
 }
 
-/* Returns the gradient with its sign and coupled decay; it may be subnormal. */
-FOPT_FN float fopt_i_gradient(fopt_i_ends c, float param, float gradient)
+/* Returns what a rule that keeps a set of kinds takes for the gradient: with its sign and coupled decay, not subnormal,
+ * and, if it is squared, within bounds. If only the square of a larger one were cut off, the quotient would grow with
+ * the gradient; so the step has the bound of exact arithmetic, and no average overflows. For the same reason one whose
+ * square leaves nothing in the average counts as zero; divided by any root, what is left is normal. The sign of zero is
+ * not kept: no rule shows it. */
+FOPT_FN float fopt_i_gradient(unsigned kinds, fopt_i_ends c, float param, float gradient)
 {
-    gradient = fopt_i_float(fopt_i_bits(gradient) ^ c.sign);
-    const float decayed = fmaf(c.decay, fopt_i_float(fopt_i_decaying(c, param)), fopt_i_flush(gradient, FLT_MIN));
-    return fopt_i_select(c.coupled, decayed, gradient);
+    const float directed = fopt_i_flush(fopt_i_float(fopt_i_bits(gradient) ^ c.sign), FLT_MIN);
+    const float decayed = fmaf(c.decay, fopt_i_decaying(c.least_coupled, param), directed);
+    return kinds & FOPT_I_SECOND ? fopt_i_clamp(decayed, c.least_squared, FOPT_I_MOST_SQUARED) : decayed;
+}
+
+/* Tells whether fopt_i_gradient() leaves ordinary gradients as they are, but for the sign of zero. */
+FOPT_FN bool fopt_i_leaves_ordinary(fopt_i_ends c)
+{
+    return c.sign == 0 && c.least_coupled == FOPT_I_NONE_DECAYS && c.least_squared <= FOPT_I_LEAST_ORDINARY;
 }
 
 /* The largest moment that is quantized: the inverses of larger ones are subnormal. */
@@ -123,16 +133,16 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
  * lr 1e-6 and weight_decay 0.01 leaves no decay. */
 FOPT_FN float fopt_i_apply(bool ordinary, fopt_i_ends c, float param, float update)
 {
-#ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which may be `least`, and a parameter that is NaN stays so */
-    const bool decays = fabsf(param) >= fopt_i_float(c.least);
+#ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which `least_apart` may be, and a parameter that is NaN stays so */
+    const bool decays = fabsf(param) >= fopt_i_float(c.least_apart);
     if (ordinary && !decays)
         return param - update;
-    const uint32_t decaying = decays ? fopt_i_bits(param) : 0;
+    const float decaying = decays ? param : 0.0f;
 #else
-    const uint32_t decaying = fopt_i_decaying(c, param);
+    const float decaying = fopt_i_decaying(c.least_apart, param);
     (void)ordinary;
 #endif
-    return param - fmaf(c.decay, fopt_i_float(decaying & ~c.coupled), update);
+    return param - fmaf(c.decay, decaying, update);
 }
 
 #endif

@@ -24,8 +24,9 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     const fopt_group *group = in->group;
     bool inside = (group->flags & FOPT_EPS_INSIDE_SQRT) != 0;
     fopt_i_rmsprop_coef c;
-    c.ends = fopt_i_ends_coefficients(in);
     c.average = fopt_i_ema_coefficients(group->alpha);
+    c.ends = fopt_i_ends_coefficients(in);
+    c.ends.least_squared = c.average.least_root;
     c.eps_inside = inside ? fopt_i_eps(group->eps) : 0.0f;
     c.eps_outside = inside ? 0.0f : fopt_i_eps(group->eps);
     c.momentum = group->momentum < FOPT_I_LEAST_WEIGHT ? 0.0f : (float)group->momentum;
@@ -35,15 +36,16 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c, bool entirely)
+FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
 {
-    const uint32_t rare = fopt_i_turn_off(&c->average.from_new);
-    if (!entirely)
-        return rare;
-    const float eps = c->eps_inside + c->eps_outside; /* one is 0 */
-    const bool ordinary = fopt_i_are_ordinary(eps, c->average, c->step_size, c->least_quotient) &&
-                          c->least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
-    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_mask(!ordinary);
+    return fopt_i_ema_simplify(&c->average);
+}
+
+FOPT_FN bool fopt_i_rmsprop_is_ordinary(fopt_i_rmsprop_coef c)
+{
+    const float eps = c.eps_inside + c.eps_outside; /* one is 0 */
+    return fopt_i_are_ordinary(eps, c.average, c.step_size, c.least_quotient) &&
+           c.least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
 }
 
 /* Returns the difference of an average of squares and the square of an average, or 0 if rounding makes it negative, of
@@ -58,12 +60,11 @@ FOPT_FN float fopt_i_variance(float first, float second)
     return variance < 0.0f ? 0.0f : variance;
 }
 
-FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float gradient)
+FOPT_FN fopt_i_element fopt_i_rmsprop_element(unsigned kinds, fopt_i_rmsprop_coef c, fopt_i_element e, float g)
 {
-    const bool gradients = (kinds & FOPT_I_ORDINARY) != 0, moments = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
+    const bool moments = (kinds & FOPT_I_ORDINARY) != 0;
     const bool ordinary = moments && !(kinds & FOPT_I_FIRST); /* a variance may be as small as it likes */
-    float g = fopt_i_bounded(gradients, c.average, fopt_i_gradient(c.ends, e.param, gradient));
-    e.second = fopt_i_average_square(gradients, moments, c.average, g, e.second);
+    e.second = fopt_i_average_square(moments, c.average, g, e.second);
     float variance = e.second;
     if (kinds & FOPT_I_FIRST) {
         e.first = fopt_i_moment(fopt_i_average(c.average, g, e.first));

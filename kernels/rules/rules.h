@@ -70,7 +70,20 @@ FOPT_FN void fopt_i_coefficients(const fopt_i_inputs *in, fopt_i_coef *coef)
     }
 }
 
-/* Updates one element. `arithmetic` and `kinds` are constants wherever this is inlined. */
+FOPT_FN fopt_i_ends fopt_i_ends_of(fopt_i_arithmetic arithmetic, const fopt_i_coef *coef)
+{
+    switch (arithmetic) {
+#define FOPT_I_CASE(name)                                                                                              \
+    case fopt_i_arithmetic_##name:                                                                                     \
+        return coef->name.ends;
+        FOPT_I_ARITHMETICS(FOPT_I_CASE)
+#undef FOPT_I_CASE
+    }
+    return coef->sgd.ends;
+}
+
+/* Updates one element, by what fopt_i_gradient() returned. `arithmetic` and `kinds` are constants wherever this is
+ * inlined. */
 FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsigned kinds, const fopt_i_coef *coef,
                                              fopt_i_element e, float gradient)
 {
@@ -84,13 +97,13 @@ FOPT_FN fopt_i_element fopt_i_update_element(fopt_i_arithmetic arithmetic, unsig
     return e;
 }
 
-/* Turns off the options that almost always are off, or all that most often are; returns 0 if none was on. */
-FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef, bool entirely)
+/* Turns off the options that most often are off; returns 0 if none was on. */
+FOPT_FN uint32_t fopt_i_simplify(fopt_i_arithmetic arithmetic, fopt_i_coef *coef)
 {
     switch (arithmetic) {
 #define FOPT_I_CASE(name)                                                                                              \
     case fopt_i_arithmetic_##name:                                                                                     \
-        return fopt_i_##name##_simplify(&coef->name, entirely);
+        return fopt_i_##name##_simplify(&coef->name);
         FOPT_I_ARITHMETICS(FOPT_I_CASE)
 #undef FOPT_I_CASE
     }

@@ -37,33 +37,39 @@ FOPT_FN fopt_i_sgd_coef fopt_i_sgd_coefficients(const fopt_i_inputs *in)
     c.lookahead = momentum;
     c.step_size = classic ? 1.0f : fopt_i_factor(in->lr);
     const float least_step = fopt_i_least((double)FLT_MIN, c.step_size);
-    c.least_gradient = group->momentum > 0 ? fopt_i_least((double)FLT_MIN, c.gradient_scale) : least_step;
-    c.least_buffer = fopt_i_least_buffer(momentum, least_step);
     c.averages = fopt_i_mask((group->flags & FOPT_EMA_MOMENTUM) != 0);
+    c.least_gradient = c.averages            ? FOPT_I_SMALL
+                       : group->momentum > 0 ? fopt_i_least((double)FLT_MIN, c.gradient_scale)
+                                             : least_step;
+    c.least_buffer = fopt_i_least_buffer(momentum, least_step);
     c.nesterov = fopt_i_mask((group->flags & FOPT_NESTEROV) != 0);
     return c;
 }
 
-FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c, bool entirely)
+FOPT_FN uint32_t fopt_i_sgd_simplify(fopt_i_sgd_coef *c)
 {
-    const uint32_t rare = fopt_i_turn_off(&c->averages);
-    if (!entirely)
-        return rare;
-    const bool ordinary = c->step_size > 0.0f && c->least_gradient <= FOPT_I_LEAST_ORDINARY &&
-                          c->least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
-    return rare | fopt_i_ends_simplify(&c->ends) | fopt_i_turn_off(&c->nesterov) | fopt_i_mask(!ordinary);
+    const uint32_t options = c->averages | c->nesterov;
+    c->averages = c->nesterov = 0;
+    return options;
+}
+
+FOPT_FN bool fopt_i_sgd_is_ordinary(fopt_i_sgd_coef c)
+{
+    return c.step_size > 0.0f && c.least_gradient <= FOPT_I_LEAST_ORDINARY &&
+           c.least_buffer <= FOPT_I_LEAST_ORDINARY_MOMENT;
 }
 
 FOPT_FN fopt_i_element fopt_i_sgd_element(unsigned kinds, fopt_i_sgd_coef c, fopt_i_element e, float gradient)
 {
-    const bool ordinary = (kinds & FOPT_I_ORDINARY_MOMENTS) != 0;
-    float g = fopt_i_gradient(c.ends, e.param, gradient);
-    g = ordinary ? g : fopt_i_flush(g, c.least_gradient);
-    float direction = g;
+    const bool ordinary = (kinds & FOPT_I_ORDINARY) != 0;
+    float direction = ordinary ? gradient : fopt_i_flush(gradient, c.least_gradient);
     if (kinds & FOPT_I_BUFFER) {
-        const float added = ordinary ? fmaf(c.gradient_scale, g, 0.0f) : c.gradient_scale * g; /* ordinary: not -0 */
+        const float g = direction;
+        const float added = ordinary ? fmaf(c.gradient_scale, g, 0.0f) : c.gradient_scale * g; /* not -0, for -0 */
         const float sum = fmaf(c.momentum, e.buffer, added);
-        const float ema = fopt_i_average(c.average, fopt_i_averageable(g), fopt_i_averageable(e.buffer));
+        /* The buffer may have been a sum. What is not averaged may be too small for it. */
+        const float ema = fopt_i_average_any(c.average, fopt_i_select(c.averages, g, 0.0f),
+                                             fopt_i_select(c.averages, e.buffer, 0.0f));
         const float buffer = fopt_i_select(c.averages, ema, sum);
         e.buffer = ordinary ? buffer : fopt_i_flush(buffer, c.least_buffer);
         const float ahead = fopt_i_flush(fmaf(c.lookahead, e.buffer, g), c.least_buffer);

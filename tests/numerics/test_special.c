@@ -43,7 +43,7 @@ static void clear(arrays *a, size_t case_index, case_formats formats, size_t cou
     a->count = count;
 }
 
-static void update(arrays *a, int64_t step)
+static void update_by(const fopt_config *config, arrays *a, int64_t step)
 {
     const fopt_tensor tensor = {.size = sizeof tensor,
                                 .param = a->param,
@@ -51,7 +51,12 @@ static void update(arrays *a, int64_t step)
                                 .count = a->count,
                                 .param_format = a->formats.param,
                                 .grad_format = a->formats.grad};
-    update_tensor(NULL, &a->group, &tensor, a->state, sizeof *a->state, step);
+    update_tensor(config, &a->group, &tensor, a->state, sizeof *a->state, step);
+}
+
+static void update(arrays *a, int64_t step)
+{
+    update_by(NULL, a, step);
 }
 
 static double param_of(const arrays *a, size_t i)
@@ -153,6 +158,64 @@ Test(special, values_and_their_neighbours)
         }
 }
 
+/* ---- gradients at the edges of the ordinary ------------------------------------------------------------------- */
+
+/* From zero to the largest that count as ordinary (kernels/rules/element.h), as far as a format has them. */
+static double edge_of(fopt_format format, size_t i)
+{
+    static const double edges[] = {0,      0x1p-50, 0x1.02p-50,  0x1p-49,    0x1p-31, 1e-8,
+                                   0.0625, 1,       0x1.fep+40f, 0x1.fep62f, 0x1p63,  0x1p-50};
+    const double x = fmin(edges[i * 7 % LENGTH(edges)], numbers_largest(format));
+    return i / LENGTH(edges) % 2 ? -x : x;
+}
+
+static void expect_same_but(const arrays *a, const arrays *b, size_t odd, fopt_isa isa, int64_t step)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        if (i % 256 == odd)
+            continue;
+        const size_t bytes = numbers_bytes(a->formats.param);
+        cr_assert_arr_eq(a->param + i * bytes, b->param + i * bytes, bytes, "%s %s step=%d element=%zu: param",
+                         what_runs(), fopt_isa_name(isa), (int)step, i);
+        for (fopt_state_kind kind = 0; kind < FOPT_STATE_KINDS; kind++) {
+            const size_t state_bytes = numbers_bytes(a->group.state_format[kind]);
+            if (oracle_keeps(&a->group, kind))
+                cr_assert_arr_eq(a->state[kind] + i * state_bytes, b->state[kind] + i * state_bytes, state_bytes,
+                                 "%s %s step=%d element=%zu: %s", what_runs(), fopt_isa_name(isa), (int)step, i,
+                                 fopt_state_kind_name(a->group.rule, kind));
+        }
+    }
+}
+
+/* Where all gradients are ordinary a shorter way is taken, which must lead to the same bits: it is not where there is
+ * one more that is none. A quantized block has larger ones beside it, so that its scale is the same. */
+Test(special, ordinary_gradients_beside_others)
+{
+    static const double others[] = {0x1p-51, (double)NAN, 0x1p-149};
+    static arrays a, b;
+    const size_t odd = 100;
+    for (size_t index = 0; index < case_count(); index++)
+        for (size_t f = index % 4; f < case_formats_count(); f += 4) /* each case with some formats */
+            for (size_t i = 0; i < isa_count(); i++) {
+                const fopt_config config = {.size = sizeof config, .isa = isa_at(i), .threads = 1};
+                clear(&a, index, case_formats_at(f), 3 * 256 + 157);
+                describe_run(&a, "ordinary gradients");
+                fill_random(a.formats.param, a.param, a.count, index + 1, 0);
+                b = a;
+                for (int64_t step = 1; step <= 3; step++) {
+                    for (size_t k = 0; k < a.count; k++) {
+                        const double g = edge_of(a.formats.grad, k + (size_t)step);
+                        set_value(a.formats.grad, a.grad, k, k % 256 == odd ? 1 : g);
+                        set_value(b.formats.grad, b.grad, k,
+                                  k % 256 == odd ? others[(k / 256 + (size_t)step) % LENGTH(others)] : g);
+                    }
+                    update_by(&config, &a, step);
+                    update_by(&config, &b, step);
+                    expect_same_but(&a, &b, odd, config.isa, step);
+                }
+            }
+}
+
 /* A maximum that is NaN beside a second moment that is not cannot come about. */
 Test(special, nan_moments_are_not_hidden)
 {
@@ -236,8 +299,8 @@ Test(special, squares_do_not_overflow)
         }
 }
 
-/* The longest that an update can be, in units of lr: of m / sqrt(v) by the inequality of Cauchy and Schwarz over all past
- * gradients; of g / sqrt(s) because s has g's own share. */
+/* The longest that an update can be, in units of lr: of m / sqrt(v) by the inequality of Cauchy and Schwarz over all
+ * past gradients; of g / sqrt(s) because s has g's own share. */
 static double longest_update(const fopt_group *group)
 {
     if (group->rule == FOPT_RMSPROP)

@@ -153,8 +153,7 @@ static quantity sgd(const fopt_group *h, int64_t step, quantity g, quantity stat
     const quantity old = *b;
     g = counted(g, least_for(share));
     if (h->flags & FOPT_EMA_MOMENTUM)
-        *b = sum(scaled(momentum, clamped(counted(old, S), 0x1p126)),
-                 scaled(1 - momentum, clamped(counted(g, S), 0x1p126)));
+        *b = sum(scaled(momentum, counted(old, S)), scaled(1 - momentum, counted(g, S)));
     else if (classic || step > 1)
         *b = sum(scaled(momentum, old), scaled(share, g));
     else
