@@ -15,7 +15,8 @@ static __device__ __forceinline__ void load_octet(const fopt_i_record *r, uint64
     void *const grad = fopt_i_at_tile<false>(r->grad, r->grad_format, tile);
     const uint64_t rest = r->count - tile * FOPT_I_TILE;
     if (rest >= FOPT_I_TILE && (uintptr_t)grad % sizeof(uint4) == 0) {
-        fopt_i_decode(fopt_i_fetch<false>(grad, r->grad_format, fopt_i_place_of(false, lane)), r->grad_format, x);
+        void *const octet = fopt_i_at_lane<false>(grad, r->grad_format, false, lane);
+        fopt_i_decode(fopt_i_fetch<false>(octet, r->grad_format, fopt_i_second_run(false)), r->grad_format, x);
         return;
     }
 #pragma unroll
@@ -48,7 +49,7 @@ static __device__ __forceinline__ uint64_t sum_tile(const fopt_i_record *r, uint
 {
     float x[FOPT_I_EACH];
     load_octet(r, tile, lane, x);
-    const uint32_t largest = fopt_i_max_of_lanes(fopt_i_lane_max(x), FOPT_I_WARP);
+    const uint32_t largest = fopt_i_max_of_lanes(fopt_i_range_of(x, true).most, FOPT_I_WARP);
     const fopt_i_sum_part part = fopt_i_sum_part_of(largest, sum_squares(fopt_i_tile_scale_of(largest), x));
     return lane == part.word ? part.low : lane == part.word + 1 ? part.high : 0;
 }

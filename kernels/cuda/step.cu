@@ -123,9 +123,12 @@ template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStre
     if (error != cudaSuccess)
         return error;
     full *= blocks_per_sm(Loop::kinds, Loop::quantized);
-    const uint64_t most = (tile_count + WARPS - 1) / WARPS;
-    const uint64_t least = Loop::quantized ? 0 : (tile_count + WARPS * MOST_TILES - 1) / (WARPS * MOST_TILES);
-    const uint64_t wanted = least > full ? least : full, blocks = wanted < most ? wanted : most;
+    uint64_t wanted = full;
+    if constexpr (!Loop::quantized) {
+        const uint64_t least = (tile_count + WARPS * MOST_TILES - 1) / (WARPS * MOST_TILES);
+        wanted = least > full ? least : full;
+    }
+    const uint64_t most = (tile_count + WARPS - 1) / WARPS, blocks = wanted < most ? wanted : most;
     *config = {};
     config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config->blockDim = dim3(BLOCK);
