@@ -15,19 +15,28 @@ static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* Returns the number of this warp, which is that of its first tile. A launch has less than 2^32 tiles: 10^12 elements,
- * more than any device has memory for. */
-__device__ __forceinline__ uint32_t warp_index()
+/* A warp's walk over the tiles of a launch. A block takes `each` neighbours a warp, in turn, so that a warp seldom comes to
+ * another tensor; then, if there are fewer blocks than it takes, the next ones. A launch has less than 2^32 tiles: 10^12
+ * elements, more than any device has memory for. */
+struct walk {
+    uint32_t tile, left; /* left: of the neighbours, this one too */
+};
+
+__device__ __forceinline__ walk first_tile_of_warp(uint32_t each)
 {
-    return blockIdx.x * WARPS + threadIdx.x / FOPT_I_WARP;
+    return {blockIdx.x * WARPS * each + threadIdx.x / FOPT_I_WARP, each};
 }
 
 /* Advances to this warp's next tile; returns false if there is none. */
-__device__ __forceinline__ bool next_tile(uint32_t &tile, uint32_t count)
+__device__ __forceinline__ bool next_tile(walk &w, uint32_t each, uint32_t count)
 {
-    const uint32_t step = gridDim.x * WARPS;
-    const bool more = count - tile > step;
-    tile += step;
+    uint32_t step = WARPS;
+    if (--w.left == 0) {
+        w.left = each;
+        step += (gridDim.x - 1) * WARPS * each;
+    }
+    const bool more = count - w.tile > step;
+    w.tile += step;
     return more;
 }
 
@@ -60,37 +69,38 @@ step_unusual(const fopt_i_record *records, const fopt_i_group *groups, const fop
 
 template <class Loop>
 static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop::quantized))
-    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint32_t count)
+    step_tables(const fopt_i_cuda_tables tables, uint64_t first, uint32_t count, uint32_t each)
 {
     if (Loop::quantized)
         fopt_i_share_maps();
-    uint32_t tile = warp_index();
-    if (tile >= count)
+    walk at = first_tile_of_warp(each);
+    if (at.tile >= count)
         return;
     const uint32_t *const indices = tables.tile_records + first;
     tensor t;
     t.usual_tiles = 0;
     uint32_t first_tile = 0;
     do {
-        if (tile - first_tile >= t.usual_tiles) { /* of another tensor */
-            const uint32_t index = indices[tile];
+        if (at.tile - first_tile >= t.usual_tiles) { /* of another tensor */
+            const uint32_t index = indices[at.tile];
             t = tensor_of<Loop>(work_of(tables.records, tables.groups, tables.coefs, tables.random_keys, index),
                                 lane_index());
             first_tile = (uint32_t)(tables.records[index].first_tile - first);
         }
-        if (tile - first_tile >= t.usual_tiles || !step_usual<Loop>(t, tile - first_tile, lane_index())) {
-            step_unusual<Loop>(tables.records, tables.groups, tables.coefs, tables.random_keys, indices[tile],
-                               first + tile);
+        const uint32_t tile = at.tile - first_tile;
+        if (tile >= t.usual_tiles || !step_usual<Loop>(t, tile, lane_index())) {
+            step_unusual<Loop>(tables.records, tables.groups, tables.coefs, tables.random_keys, indices[at.tile],
+                               first + at.tile);
             t.usual_tiles = 0; /* looked up again, rather than kept in registers during all that */
         }
-    } while (next_tile(tile, count));
+    } while (next_tile(at, each, count));
 }
 
 struct update_arguments {
     fopt_i_record record;
     fopt_format state_format[FOPT_I_STATE_KINDS];
     fopt_i_beginning beginning;
-    uint32_t tile_count;
+    uint32_t tile_count, each;
 };
 
 template <class Loop>
@@ -99,16 +109,16 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 {
     if (Loop::quantized)
         fopt_i_share_maps();
-    uint32_t tile = warp_index();
-    if (tile >= arguments.tile_count)
+    walk at = first_tile_of_warp(arguments.each);
+    if (at.tile >= arguments.tile_count)
         return;
     const work w = {&arguments.record, arguments.state_format, &arguments.beginning.coef,
                     arguments.beginning.random_key};
     const tensor t = tensor_of<Loop>(w, lane_index());
     do
-        if (tile >= t.usual_tiles || !step_usual<Loop>(t, tile, lane_index()))
-            step_any<Loop>(w, tile, lane_index());
-    while (next_tile(tile, arguments.tile_count));
+        if (at.tile >= t.usual_tiles || !step_usual<Loop>(t, at.tile, lane_index()))
+            step_any<Loop>(w, at.tile, lane_index());
+    while (next_tile(at, arguments.each, arguments.tile_count));
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
@@ -116,19 +126,18 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 /* A warp takes several tiles, because of what it looks up for a tensor: at most MOST_TILES, so that the device hands them
  * out as it gets on; or, with quantized moments, as many as there are, since its block has filled shared memory first.
  * But no multiprocessor is left without. */
-template <class Loop> static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config)
+template <class Loop>
+static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config, uint32_t *each)
 {
     uint64_t full = 0; /* blocks that there is room for */
     const cudaError_t error = fopt_i_cuda_multiprocessors(&full);
     if (error != cudaSuccess)
         return error;
     full *= blocks_per_sm(Loop::kinds, Loop::quantized);
-    uint64_t wanted = full;
-    if constexpr (!Loop::quantized) {
-        const uint64_t least = (tile_count + WARPS * MOST_TILES - 1) / (WARPS * MOST_TILES);
-        wanted = least > full ? least : full;
-    }
-    const uint64_t most = (tile_count + WARPS - 1) / WARPS, blocks = wanted < most ? wanted : most;
+    const uint64_t share = tile_count / (full * WARPS);
+    *each = share >= MOST_TILES ? MOST_TILES : share > 1 ? (uint32_t)share : 1;
+    const uint64_t turn = (uint64_t)WARPS * *each, all = (tile_count + turn - 1) / turn;
+    const uint64_t blocks = Loop::quantized && all > full ? full : all;
     *config = {};
     config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
     config->blockDim = dim3(BLOCK);
@@ -140,14 +149,15 @@ template <class Loop>
 static cudaError_t launch_tables(const fopt_i_cuda_tables *tables, uint64_t first, uint64_t count, cudaStream_t stream)
 {
     cudaLaunchConfig_t config;
-    const cudaError_t error = configure<Loop>(count, stream, &config);
-    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, (uint32_t)count);
+    uint32_t each = 0;
+    const cudaError_t error = configure<Loop>(count, stream, &config, &each);
+    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, (uint32_t)count, each);
 }
 
-template <class Loop> static cudaError_t launch_update(const update_arguments &arguments, cudaStream_t stream)
+template <class Loop> static cudaError_t launch_update(update_arguments &arguments, cudaStream_t stream)
 {
     cudaLaunchConfig_t config;
-    const cudaError_t error = configure<Loop>(arguments.tile_count, stream, &config);
+    const cudaError_t error = configure<Loop>(arguments.tile_count, stream, &config, &arguments.each);
     return error ? error : cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
 }
 
@@ -182,7 +192,7 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream)
 {
-    static cudaError_t (*const launches[])(const update_arguments &, cudaStream_t) = {
+    static cudaError_t (*const launches[])(update_arguments &, cudaStream_t) = {
 #define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_update<arithmetic##_##variant>,
         FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW

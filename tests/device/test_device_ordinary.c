@@ -146,7 +146,7 @@ Test(device_ordinary, a_coefficient_near_a_bound)
 Test(device_ordinary, one_tensor_after_another)
 {
     need_devices(1);
-    enum { TENSORS = 40 };
+    enum { TENSORS = 120 };
     fopt_group groups[LENGTH(triples)];
     shape shapes[TENSORS];
     for (size_t g = 0; g < LENGTH(groups); g++)
