@@ -244,7 +244,7 @@ FOPT_FN uint32_t fopt_i_ema_simplify(fopt_i_ema *c)
 FOPT_FN float fopt_i_average_square(bool ordinary, fopt_i_ema c, float g, float a)
 {
     const float x = g * g;
-    const float difference = fopt_i_flush(x - a, c.least);
+    const float difference = ordinary ? x - a : fopt_i_flush(x - a, c.least);
     const uint32_t bits = fopt_i_bits(fmaf(c.weight, difference, fopt_i_select(c.from_new, x, a)));
     const bool vanishes = !ordinary && bits < fopt_i_bits(2 * FLT_MIN);
     return fopt_i_float(bits & ~fopt_i_mask(vanishes));
