@@ -24,6 +24,7 @@ typedef struct cuda_private {
     bool record_was_clean; /* CUDA's record of errors, when open() or reopen() began */
     fopt_i_cuda_tables tables;
     uint64_t loop_first[FOPT_I_LOOP_COUNT], loop_tiles[FOPT_I_LOOP_COUNT]; /* each loop's part of the tiles */
+    uint32_t multiprocessors;
 } cuda_private;
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
@@ -184,9 +185,12 @@ static fopt_status check_tensors(const fopt_optimizer *o)
 
 /* Loads the kernels that this optimizer will launch. CUDA would load each as it is first launched, perhaps in a
  * capture, and would not say before that a build has none for this device. */
-static fopt_status load_kernels(const cuda_private *p)
+static fopt_status load_kernels(cuda_private *p)
 {
-    fopt_status status = fopt_i_cuda_check(fopt_i_cuda_load_tables(), "loading the kernels for this device");
+    fopt_status status = fopt_i_cuda_check(fopt_i_cuda_multiprocessors(&p->multiprocessors),
+                                           "asking the device for its multiprocessors");
+    if (!status)
+        status = fopt_i_cuda_check(fopt_i_cuda_load_tables(), "loading the kernels for this device");
     if (!status)
         status = fopt_i_cuda_check(fopt_i_cuda_load_norm(), "loading the norm's kernels for this device");
     for (unsigned loop = 0; loop < FOPT_I_LOOP_COUNT && !status; loop++)
@@ -316,9 +320,9 @@ static fopt_status step(fopt_optimizer *o, fopt_stream stream)
         return status; /* nothing has happened */
     for (unsigned loop = 0; loop < FOPT_I_LOOP_COUNT && !status; loop++)
         if (p->loop_tiles[loop] > 0)
-            status =
-                fopt_i_cuda_check(fopt_i_cuda_step(&p->tables, loop, p->loop_first[loop], p->loop_tiles[loop], stream),
-                                  "launching the step");
+            status = fopt_i_cuda_check(fopt_i_cuda_step(&p->tables, loop, p->loop_first[loop], p->loop_tiles[loop],
+                                                        p->multiprocessors, stream),
+                                       "launching the step");
     o->broken = status != FOPT_OK;
     return status;
 }
@@ -393,8 +397,10 @@ static fopt_status grad_norm(fopt_optimizer *o, size_t first, size_t count, doub
     if (status)
         return status;
     bool some = false;
-    status = fopt_i_cuda_check(fopt_i_cuda_norm(tables_of(o), first, first + count, norm, tensor_norms, stream, &some),
-                               "launching the norm");
+    const uint32_t multiprocessors = ((const cuda_private *)o->private)->multiprocessors;
+    status = fopt_i_cuda_check(
+        fopt_i_cuda_norm(tables_of(o), first, first + count, norm, tensor_norms, multiprocessors, stream, &some),
+        "launching the norm");
     o->broken = status && some; /* sums that nobody takes */
     return status;
 }

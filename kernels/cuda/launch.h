@@ -35,21 +35,14 @@ static inline cudaStream_t fopt_i_cuda_stream(cudaStream_t stream)
     return stream ? stream : cudaStreamLegacy;
 }
 
-static inline cudaError_t fopt_i_cuda_multiprocessors(uint64_t *count)
-{
-    int device = 0, found = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device);
-    *count = (uint64_t)found;
-    return error;
-}
-
 /* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], what fopt_i_cuda_norm() does, or
  * all that the other functions on tables launch. Fail if this build has no code for the device. */
 cudaError_t fopt_i_cuda_load_step(unsigned loop);
 cudaError_t fopt_i_cuda_load_norm(void);
 cudaError_t fopt_i_cuda_load_tables(void);
+
+/* Counts the current device's multiprocessors. */
+cudaError_t fopt_i_cuda_multiprocessors(uint32_t *count);
 
 /* Fills tile_records from the records. */
 cudaError_t fopt_i_cuda_index_tiles(const fopt_i_cuda_tables *tables, cudaStream_t stream);
@@ -59,7 +52,7 @@ cudaError_t fopt_i_cuda_begin_step(const fopt_i_cuda_tables *tables, cudaStream_
 
 /* Makes the step on the tiles [first, first + count), which must all belong to FOPT_I_LOOPS[loop]. */
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
-                             cudaStream_t stream);
+                             uint32_t multiprocessors, cudaStream_t stream);
 
 /* Makes the next step of a tensor that is in no table, and does not count it. */
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
@@ -68,7 +61,7 @@ cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *
 /* Writes the norm of the gradients of the records [first_record, end_record), and the norm of each, where they are asked
  * for: to memory of the device, by two launches. *some: whether the first succeeded. */
 cudaError_t fopt_i_cuda_norm(const fopt_i_cuda_tables *tables, uint64_t first_record, uint64_t end_record, double *norm,
-                             double *tensor_norms, cudaStream_t stream, bool *some);
+                             double *tensor_norms, uint32_t multiprocessors, cudaStream_t stream, bool *some);
 
 cudaError_t fopt_i_cuda_zero_grads(const fopt_i_cuda_tables *tables, cudaStream_t stream);
 cudaError_t fopt_i_cuda_set_group(const fopt_i_cuda_tables *tables, size_t group, const fopt_i_group *value,

@@ -122,22 +122,19 @@ static cudaLaunchConfig_t configuration(uint64_t blocks, cudaStream_t stream)
 
 /* Sums the squares of all tiles with as many blocks as the device holds at a time. */
 static cudaError_t launch_sums(const fopt_i_cuda_tables *tables, uint64_t first_record, uint64_t end_record,
-                               cudaStream_t stream)
+                               uint32_t multiprocessors, cudaStream_t stream)
 {
-    const uint64_t wanted = (tables->tile_count + WARPS - 1) / WARPS;
-    uint64_t most = 0;
-    const cudaError_t error = fopt_i_cuda_multiprocessors(&most);
-    if (error != cudaSuccess || wanted == 0)
-        return error;
-    most *= BLOCKS_PER_SM;
+    const uint64_t wanted = (tables->tile_count + WARPS - 1) / WARPS, most = (uint64_t)multiprocessors * BLOCKS_PER_SM;
+    if (wanted == 0)
+        return cudaSuccess;
     const cudaLaunchConfig_t config = configuration(wanted < most ? wanted : most, stream);
     return cudaLaunchKernelEx(&config, sum_tensors, *tables, first_record, end_record);
 }
 
 cudaError_t fopt_i_cuda_norm(const fopt_i_cuda_tables *tables, uint64_t first_record, uint64_t end_record, double *norm,
-                             double *tensor_norms, cudaStream_t stream, bool *some)
+                             double *tensor_norms, uint32_t multiprocessors, cudaStream_t stream, bool *some)
 {
-    const cudaError_t error = launch_sums(tables, first_record, end_record, stream);
+    const cudaError_t error = launch_sums(tables, first_record, end_record, multiprocessors, stream);
     *some = error == cudaSuccess;
     if (error != cudaSuccess)
         return error;

@@ -123,42 +123,50 @@ static __global__ void __launch_bounds__(BLOCK, blocks_per_sm(Loop::kinds, Loop:
 
 /* ---- launches ------------------------------------------------------------------------------------------------ */
 
+cudaError_t fopt_i_cuda_multiprocessors(uint32_t *count)
+{
+    int device = 0, found = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&found, cudaDevAttrMultiProcessorCount, device);
+    *count = (uint32_t)found;
+    return error;
+}
+
 /* A warp takes several tiles, because of what it looks up for a tensor: at most MOST_TILES, so that the device hands them
  * out as it gets on; or, with quantized moments, as many as there are, since its block has filled shared memory first.
  * But no multiprocessor is left without. */
 template <class Loop>
-static cudaError_t configure(uint64_t tile_count, cudaStream_t stream, cudaLaunchConfig_t *config, uint32_t *each)
+static cudaLaunchConfig_t configuration(uint64_t tile_count, uint32_t multiprocessors, cudaStream_t stream,
+                                        uint32_t *each)
 {
-    uint64_t full = 0; /* blocks that there is room for */
-    const cudaError_t error = fopt_i_cuda_multiprocessors(&full);
-    if (error != cudaSuccess)
-        return error;
-    full *= blocks_per_sm(Loop::kinds, Loop::quantized);
+    const uint64_t full = (uint64_t)multiprocessors * blocks_per_sm(Loop::kinds, Loop::quantized);
     const uint64_t share = tile_count / (full * WARPS);
     *each = share >= MOST_TILES ? MOST_TILES : share > 1 ? (uint32_t)share : 1;
     const uint64_t turn = (uint64_t)WARPS * *each, all = (tile_count + turn - 1) / turn;
     const uint64_t blocks = Loop::quantized && all > full ? full : all;
-    *config = {};
-    config->gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
-    config->blockDim = dim3(BLOCK);
-    config->stream = fopt_i_cuda_stream(stream);
-    return cudaSuccess;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(blocks <= INT32_MAX ? (unsigned)blocks : UINT32_MAX); /* which the launch refuses */
+    config.blockDim = dim3(BLOCK);
+    config.stream = fopt_i_cuda_stream(stream);
+    return config;
 }
 
 template <class Loop>
-static cudaError_t launch_tables(const fopt_i_cuda_tables *tables, uint64_t first, uint64_t count, cudaStream_t stream)
+static cudaError_t launch_tables(const fopt_i_cuda_tables *tables, uint64_t first, uint64_t count,
+                                 uint32_t multiprocessors, cudaStream_t stream)
 {
-    cudaLaunchConfig_t config;
     uint32_t each = 0;
-    const cudaError_t error = configure<Loop>(count, stream, &config, &each);
-    return error ? error : cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, (uint32_t)count, each);
+    const cudaLaunchConfig_t config = configuration<Loop>(count, multiprocessors, stream, &each);
+    return cudaLaunchKernelEx(&config, step_tables<Loop>, *tables, first, (uint32_t)count, each);
 }
 
-template <class Loop> static cudaError_t launch_update(update_arguments &arguments, cudaStream_t stream)
+template <class Loop>
+static cudaError_t launch_update(update_arguments &arguments, uint32_t multiprocessors, cudaStream_t stream)
 {
-    cudaLaunchConfig_t config;
-    const cudaError_t error = configure<Loop>(arguments.tile_count, stream, &config, &arguments.each);
-    return error ? error : cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
+    const cudaLaunchConfig_t config =
+        configuration<Loop>(arguments.tile_count, multiprocessors, stream, &arguments.each);
+    return cudaLaunchKernelEx(&config, step_update<Loop>, arguments);
 }
 
 /* Loads a kernel, by asking for its attributes. */
@@ -179,20 +187,20 @@ cudaError_t fopt_i_cuda_load_step(unsigned loop)
 }
 
 cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, uint64_t first, uint64_t count,
-                             cudaStream_t stream)
+                             uint32_t multiprocessors, cudaStream_t stream)
 {
-    static cudaError_t (*const launches[])(const fopt_i_cuda_tables *, uint64_t, uint64_t, cudaStream_t) = {
+    static cudaError_t (*const launches[])(const fopt_i_cuda_tables *, uint64_t, uint64_t, uint32_t, cudaStream_t) = {
 #define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_tables<arithmetic##_##variant>,
         FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW
     };
-    return launches[loop](tables, first, count, stream);
+    return launches[loop](tables, first, count, multiprocessors, stream);
 }
 
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream)
 {
-    static cudaError_t (*const launches[])(update_arguments &, cudaStream_t) = {
+    static cudaError_t (*const launches[])(update_arguments &, uint32_t, cudaStream_t) = {
 #define FOPT_I_ROW(arithmetic, variant, kinds, quantized) launch_update<arithmetic##_##variant>,
         FOPT_I_LOOPS(FOPT_I_ROW)
 #undef FOPT_I_ROW
@@ -203,5 +211,7 @@ cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *
     if (!fopt_i_begin_step(record, group, seed, &arguments.beginning))
         return cudaSuccess;
     arguments.tile_count = (uint32_t)fopt_i_tile_count(record->count);
-    return launches[group->loop](arguments, stream);
+    uint32_t multiprocessors = 0;
+    const cudaError_t error = fopt_i_cuda_multiprocessors(&multiprocessors);
+    return error ? error : launches[group->loop](arguments, multiprocessors, stream);
 }

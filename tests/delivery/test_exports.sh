@@ -23,11 +23,11 @@ check "the static library defines only fopt_*" \
 
 check "every function of the header is exported, and none else" "$(compare_exports "$shared" fusedopt.h)"
 
-# The environment is read once, as the library is loaded; NVTX keeps what a profiler has put into its table.
+# The environment and the process are noted once, as the library is loaded; NVTX keeps what a profiler has put into its table.
 writable=$(objdump -t "$static" 2>/dev/null |
     awk '$0 ~ / O \.(data|bss|tbss|tdata|data\.rel|data\.rel\.local)[ \t]/ { print $NF }' |
-    ours | grep -vxE 'last_error|wished_isa|nvtxGlobals_v3')
-check "no writable data but the text of each thread's last error, what FUSEDOPT_ISA was, and NVTX's table" "$writable"
+    ours | grep -vxE 'last_error|wished_isa|loading_process|nvtxGlobals_v3')
+check "no writable data but the text of each thread's last error, what was when it was loaded, and NVTX's table" "$writable"
 
 # undefined LIBRARY...: the names that they take from elsewhere.
 undefined() { nm -u "$@" 2>/dev/null | awk '{ print $NF }' | sort -u; }

@@ -9,7 +9,9 @@
 
 template <class Loop> static cudaError_t launch(const fopt_i_cuda_tables &tables)
 {
-    return launch_tables<Loop>(&tables, 0, tables.tile_count, NULL);
+    uint32_t multiprocessors = 0;
+    const cudaError_t error = fopt_i_cuda_multiprocessors(&multiprocessors);
+    return error ? error : launch_tables<Loop>(&tables, 0, tables.tile_count, multiprocessors, NULL);
 }
 
 template <class Loop> static variant landed(fopt_format param, fopt_format grad, fopt_format state)
