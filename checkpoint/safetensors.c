@@ -1,5 +1,5 @@
-/* safetensors files: eight bytes with the length of a header, the header in JSON, and the tensors' bytes, one behind the
- * other. Every byte of a file may be hostile: nothing is used before it is checked. */
+/* safetensors files: eight bytes with the length of a header, the header in JSON, and the tensors' bytes, one behind
+ * the other. Every byte of a file may be hostile: nothing is used before it is checked. */
 #include "parts.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -150,8 +150,8 @@ extern const char *const fopt_i_array_names[];
 fopt_status fopt_i_read_states(const fopt_array *states, const fopt_i_group *group, fopt_i_subject tensor,
                                fopt_i_record *record);
 
-/* Writes the intervals of a record's moments, and returns how many there are. Their owners are `owner` and the number of
- * the array. */
+/* Writes the intervals of a record's moments, and returns how many there are. Their owners are `owner` and the number
+ * of the array. */
 size_t fopt_i_state_intervals(const fopt_i_group *group, const fopt_i_record *record, size_t owner,
                               fopt_i_interval *intervals);
 

@@ -35,8 +35,9 @@
  *  before it is multiplied (see fopt_rule). A parameter whose update is zero keeps its bits.
  *
  * Streams (CUDA)
- *  - A call that is given a stream, except fopt_get_step() and fopt_copy(), only enqueues on it, takes its values at the call, and may
- *    be captured into a graph: a replay repeats it with the values of the capture, and counts its steps. Parameters,
+ *  - A call that is given a stream, except fopt_get_step() and fopt_copy(), only enqueues on it, takes its values at
+ *    the call, and may be captured into a graph: a replay repeats it with the values of the capture, and counts its
+ *    steps. (A step's values are on the device: a replayed one uses the rates and gradients in force then.) Parameters,
  *    gradients and state must stay valid until the stream has done the work.
  *  - A stream that is NULL is the legacy default stream, with whatever default stream a program is compiled.
  *  - The caller's current device and context are the same after every call, and no context is made on another device
@@ -228,23 +229,27 @@ typedef enum fopt_format {
 } fopt_format;
 
 /*
- * FOPT_Q8 and FOPT_Q8_64 (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022) store moments by blocks
- * of 256 or 64 elements, counted from the tensor's start: a float, absmax, and a byte for each element: a code, the place
- * in a map of 256 values. An element is the map's value times absmax. Moments that have a sign (first moment, momentum
- * buffer) and those that have none (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and absmax
- * this is; states can be copied from and to it, if zeros among its second moments are raised to code 1. (Its maps are computed in float and differ from ours, which
- * are exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use the map with signs for a moment that has none.)
+ * FOPT_Q8 and FOPT_Q8_64 (Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022) store moments by
+ * blocks of 256 or 64 elements, counted from the tensor's start: a float, absmax, and a byte for each element: a code,
+ * the place in a map of 256 values. An element is the map's value times absmax. Moments that have a sign (first moment,
+ * momentum buffer) and those that have none (s, v, x) have a map each: those of bitsandbytes, whose layout of codes and
+ * absmax this is; states can be copied from and to it, if zeros among its second moments are raised to code 1. (Its
+ * maps are computed in float and differ from ours, which are exact, by up to 2 ULP. Its 8-bit RMSprop and Adagrad use
+ * the map with signs for a moment that has none.)
  *  - The parameter is updated from the new moments before they are quantized.
  *  - A block's largest magnitude becomes the last value below 1, on either side: absmax is 1.0070 (1.0035 without sign)
- *    times that, and it comes back to an ULP. Smaller ones than 2^-57 (2^-103) count as that; zeros have an absmax of 0.
- *  - A second moment becomes one of the two values around it by random bits (see fopt_config.seed), so that it is itself
- *    in the mean: one step changes it by less than half the distance of two values. A positive one never becomes zero,
- *    since beside a first moment that is not zero it would divide by eps: what is below 3e-7 of its block's absmax is held
- *    up to that, and its steps are smaller until the block's absmax has decayed.
- *  - A first moment or momentum buffer becomes the nearest value; but where that has the code which the element had, one
- *    of the two around it, by random bits, so that what should decay does not stay. AMSGrad's x becomes the nearest.
+ *    times that, and it comes back to an ULP. Smaller ones than 2^-57 (2^-103) count as that; zeros have an absmax of
+ *    0.
+ *  - A second moment becomes one of the two values around it by random bits (see fopt_config.seed), so that it is
+ *    itself in the mean: one step changes it by less than half the distance of two values. A positive one never becomes
+ *    zero, since beside a first moment that is not zero it would divide by eps: what is below 3e-7 of its block's
+ *    absmax is held up to that, and its steps are smaller until the block's absmax has decayed.
+ *  - A first moment or momentum buffer becomes the nearest value; but where that has the code which the element had,
+ *    one of the two around it, by random bits, so that what should decay does not stay. AMSGrad's x becomes the
+ *    nearest.
  *  - In a group with such a moment, an element stays as it was if its gradient is NaN or infinite, or a new moment, or
- *    that is above 2^126, so that it does not spoil its block: its parameter, and its moments up to being quantized again.
+ *    that is above 2^126, so that it does not spoil its block: its parameter, and its moments up to being quantized
+ *    again.
  *  - A map's value times a small absmax that did not come from a step may be subnormal.
  */
 
@@ -444,9 +449,10 @@ FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stre
  * into *norm, and of each into tensor_norms[i] for tensor first_tensor + i. Both are memory of the device, for doubles;
  * either may be NULL. A tensor without a gradient has a norm of 0. A norm is infinite, or NaN, if something in it is.
  *
- * A norm depends on the gradients alone, to the bit, as results do, and on where tiles begin: squares are summed as floats
- * in a tile and as integers over tiles. It is right to 2^-21. In a tile what is below 2^-60 of the largest magnitude
- * counts as zero, and so does what is subnormal. *norm and tensor_norms may not overlap anything that the optimizer uses.
+ * A norm depends on the gradients alone, to the bit, as results do, and on where tiles begin: squares are summed as
+ * floats in a tile and as integers over tiles. It is right to 2^-21. In a tile what is below 2^-60 of the largest
+ * magnitude counts as zero, and so does what is subnormal. *norm and tensor_norms may not overlap anything that the
+ * optimizer uses.
  */
 FOPT_API fopt_status fopt_grad_norm(fopt_optimizer *optimizer, size_t first_tensor, size_t tensor_count, double *norm,
                                     double *tensor_norms, fopt_stream stream);

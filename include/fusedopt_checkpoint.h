@@ -1,7 +1,8 @@
 /*
  * fusedopt_checkpoint: the state of an optimizer in files that any tool reads, whichever machine and however many ranks
- * wrote them. A library of its own beside fusedopt, since it needs jansson. The conventions of fusedopt.h hold: statuses,
- * fopt_last_error(), sized structs, nothing that prints or exits; and what is wrong in or with a file is FOPT_ERR_FILE.
+ * wrote them. A library of its own beside fusedopt, since it needs jansson. The conventions of fusedopt.h hold:
+ * statuses, fopt_last_error(), sized structs, nothing that prints or exits; and what is wrong in or with a file is
+ * FOPT_ERR_FILE.
  *
  * Files
  *  They are in the safetensors format. A parameter NAME has the names that PyTorch gives its state,
@@ -9,19 +10,20 @@
  *    NAME.exp_avg            and so on, as fopt_state_kind_name() says, in the format of the state: F32, BF16 or U8
  *    NAME.exp_avg.absmax     the scales of a quantized one
  *    NAME                    the parameter itself, on request: F32, BF16 or F16
- *  all of one dimension. A shard of a larger tensor is NAME[FIRST:END], from its first element up to, not including,
- *  the last one. Empty tensors have no state and are left out. The metadata are texts: "fusedopt.format", the number of
- *  this layout, "fusedopt.version", that of the library, "fusedopt.seed", and in JSON "fusedopt.groups", rule,
- *  hyperparameters and formats of each group as the caller describes them, and "fusedopt.tensors", of each tensor or
- *  shard its name, global_id, group and place in the whole. The same state gives the same bytes.
+ *  all of one dimension. A shard of a larger tensor is NAME[FIRST:END]: the index of its first element, and
+ *  one more than that of its last. Empty tensors have no state and are left out. The metadata are texts:
+ *  "fusedopt.format", the number of this layout, "fusedopt.version", that of the library, "fusedopt.seed", and in JSON
+ *  "fusedopt.groups", rule, hyperparameters and formats of each group as the caller describes them, and
+ *  "fusedopt.tensors", of each tensor or shard its name, global_id, group and place in the whole. The same state gives
+ *  the same bytes.
  *
  *  A file without these metadata is taken as another tool's, if it has the names above: its tensors are whole ones of
  *  any shape, with all that is to be had of each in the one file; its step counts may be of any number type (32 or 64
  *  bits), and of moments of one byte a scale for every 256 or 64 elements says how they are quantized.
  *
  * Memory: 1 MiB, besides what lists the tensors: some 10 KiB for each, and while a header is read up to 50 times its
- * bytes, of which a file can have 100 million. If the system refuses memory to jansson, a file may be called invalid, or
- * jansson end the process; a file that is there stays whole.
+ * bytes, of which a file can have 100 million. If the system refuses memory to jansson, a file may be called invalid,
+ * or jansson end the process; a file that is there stays whole.
  */
 #ifndef FUSEDOPT_CHECKPOINT_H
 #define FUSEDOPT_CHECKPOINT_H
@@ -45,9 +47,9 @@ typedef struct fopt_run {
     size_t tensor_count;        /* their number */
 } fopt_run;
 
-/* fopt_checkpoint_options.flags. All but the first are for a load, and allow what it otherwise refuses. Where a format is
- * another, values become the nearest ones; then, and where the rule, the seed or a global_id is another, the run goes on,
- * though not to the bit. */
+/* fopt_checkpoint_options.flags. All but the first are for a load, and allow what it otherwise refuses. Where a format
+ * is another, values become the nearest ones; then, and where the rule, the seed or a global_id is another, the run
+ * goes on, though not to the bit. */
 #define FOPT_CHECKPOINT_PARAMS     (1u << 0) /* the parameters too */
 #define FOPT_CHECKPOINT_MISSING    (1u << 1) /* what the files do not have stays as it is in the optimizer */
 #define FOPT_CHECKPOINT_UNEXPECTED (1u << 2) /* what the optimizer has no place for is not read: other ranks' tensors */

@@ -217,8 +217,9 @@ FOPT_FN float fopt_i_moment(float x)
 #define FOPT_I_LEAST_ORDINARY_MOMENT 0x1p-60f
 #define FOPT_I_MOST_ORDINARY_MOMENT  0x1p63f
 
-/* Tells whether these are ordinary: what is added to a root, the weight of squares, the step size, and the least quotient
- * that counts. A numerator that is 2^35 times as large as that counts; a step size of 0 would make updates of -0. */
+/* Tells whether these are ordinary: what is added to a root, the weight of squares, the step size, and the least
+ * quotient that counts. A numerator that is 2^35 times as large as that counts; a step size of 0 would make updates of
+ * -0. */
 FOPT_FN bool fopt_i_are_ordinary(float eps, fopt_i_ema squares, float step_size, float least_quotient)
 {
     return eps >= 0x1p-60f && eps <= 0x1p20f && squares.weight >= 0x1p-20f && step_size > 0.0f &&

@@ -1,13 +1,14 @@
 /*
- * Sums of squares that depend on the numbers alone, whatever the device, the grid, the threads and the shards; and norms.
+ * Sums of squares that depend on the numbers alone, whatever the device, the grid, the threads and the shards; and
+ * norms.
  *
- * A tile's squares are added as floats in one order: neighbours, then neighbours of these sums, eight times. So that none
- * is too large or too small, the tile is first multiplied by the power of two that brings its largest magnitude to
+ * A tile's squares are added as floats in one order: neighbours, then neighbours of these sums, eight times. So that
+ * none is too large or too small, the tile is first multiplied by the power of two that brings its largest magnitude to
  * [2, 4); what is then below 2^-60 counts as zero. Nine roundings make the sum right to 2^-20.
  *
- * Tiles are added as integers, in any order. The sum of a tile is 24 bits at a place of a wide number, whose words of 64
- * bits are for 32 bits each: 2^32 tiles are added before one could overflow. Words behind it count the tiles in which
- * something is infinite, or NaN.
+ * Tiles are added as integers, in any order. The sum of a tile is 24 bits at a place of a wide number, whose words of
+ * 64 bits are for 32 bits each: 2^32 tiles are added before one could overflow. Words behind it count the tiles in
+ * which something is infinite, or NaN.
  */
 #ifndef FOPT_I_NORM_H
 #define FOPT_I_NORM_H
@@ -52,9 +53,9 @@ typedef struct fopt_i_sum_part {
     uint32_t low, high;
 } fopt_i_sum_part;
 
-/* Returns what a tile adds, from the bits of its largest magnitude and the sum of its scaled squares, which is not looked
- * at if not all are finite. The sum's last bit stands for 2^(e - 150) by its exponent e, and scaling by 2^(128 - E) took
- * 2^(256 - 2 E) out. */
+/* Returns what a tile adds, from the bits of its largest magnitude and the sum of its scaled squares, which is not
+ * looked at if not all are finite. The sum's last bit stands for 2^(e - 150) by its exponent e, and scaling by 2^(128 -
+ * E) took 2^(256 - 2 E) out. */
 FOPT_FN fopt_i_sum_part fopt_i_sum_part_of(uint32_t largest, float squares)
 {
     fopt_i_sum_part part = {0, 0, 0};

@@ -2,9 +2,9 @@
  * Random bits for stochastic rounding, from a counter and never from a thread: the bits of an element depend on (seed,
  * tensor, step, element) alone. The moments of one element share them.
  *
- * An octet, eight neighbours, has one hash. Multiples of it by odd numbers make bits for its four pairs, each of which is
- * uniform; two pairs of an octet, looked at together, lie on a lattice of 2^16 points. Rounding asks no more: what one
- * element becomes has no part in another.
+ * An octet, eight neighbours, has one hash. Multiples of it by odd numbers make bits for its four pairs, each of which
+ * is uniform; two pairs of an octet, looked at together, lie on a lattice of 2^16 points. Rounding asks no more: what
+ * one element becomes has no part in another.
  *
  * Steps are independent. A sequence that is spread more evenly over the steps of an element makes less noise, but was
  * seen to bias averages: what is stored depends on the bits of the steps before.

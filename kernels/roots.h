@@ -7,8 +7,8 @@
  *
  * If the seed is the float nearest to the exact value, all results are rounded right: tests/numerics/test_roots.c tries
  * every root and reciprocal, and every quotient that could be wrong. Seeds that are 1 ULP off spoil a few results, so
- * that this is no proof for GPUs, whose seeds are within 2 ULP; `fusedopt_exact` (bench/gpu) tries on one all roots, all
- * reciprocals, and those quotients. It is what nvcc relies on, too.
+ * that this is no proof for GPUs, whose seeds are within 2 ULP; `fusedopt_exact` (bench/gpu) tries on one all roots,
+ * all reciprocals, and those quotients. It is what nvcc relies on, too.
  */
 #ifndef FOPT_I_ROOTS_H
 #define FOPT_I_ROOTS_H
@@ -62,8 +62,8 @@ FOPT_FN float fopt_i_reciprocal(float b)
 #endif
 }
 
-/* Returns a / b; ordinary: b is from 2^-60 to 2^126; a is 0, and -0 gives +0, or from 2^-102 to 2^64; and the quotient is
- * 0 or normal. */
+/* Returns a / b; ordinary: b is from 2^-60 to 2^126; a is 0, and -0 gives +0, or from 2^-102 to 2^64; and the quotient
+ * is 0 or normal. */
 FOPT_FN float fopt_i_quotient(bool ordinary, float a, float b)
 {
 #ifdef __CUDA_ARCH__

@@ -1,6 +1,6 @@
 /*
- * cuBLAS, which is loaded when it is first asked for: it would take nearly all the time that the program needs to start,
- * and most commands never call it.
+ * cuBLAS, which is loaded when it is first asked for: it would take nearly all the time that the program needs to
+ * start, and most commands never call it.
  */
 #ifndef CUBLAS_H
 #define CUBLAS_H

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Says, before the work rather than after, whether JSON and a plot can be expected to come into these files: gnuplot can
- * be run, and they are two files, whole_file_writable(). NULL: none is wanted. */
+/* Says, before the work rather than after, whether JSON and a plot can be expected to come into these files: gnuplot
+ * can be run, and they are two files, whole_file_writable(). NULL: none is wanted. */
 bool outputs_ready(const char *command, const char *json_path, const char *plot_path);
 
 /* The linetypes, 1 and up, that are of different colours. */

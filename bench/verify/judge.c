@@ -42,8 +42,8 @@ uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_
     return differing;
 }
 
-/* Returns the error of a code, in the ULPs by which moments that stand for themselves are judged: half of how much nearer
- * the values are that it may become. "A positive moment of those without sign" is never zero. */
+/* Returns the error of a code, in the ULPs by which moments that stand for themselves are judged: half of how much
+ * nearer the values are that it may become. "A positive moment of those without sign" is never zero. */
 static double code_ulps(fopt_format format, fopt_state_kind kind, uint32_t code, double want, double magnitude,
                         double absmax)
 {

@@ -26,8 +26,8 @@ const char *judge_array_name(fopt_rule rule, size_t array);
  * is the first element that differs, if any does. */
 uint64_t judge_bits(fopt_format format, const void *got, const void *want, size_t count, size_t *first);
 
-/* Errors are counted as oracle.h says. A code of a quantized format is as wrong as the number, or its block's absmax, would
- * have to be for the code to be one that it may become. */
+/* Errors are counted as oracle.h says. A code of a quantized format is as wrong as the number, or its block's absmax,
+ * would have to be for the code to be one that it may become. */
 typedef struct judge_error {
     double ulps;
     size_t element;

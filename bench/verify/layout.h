@@ -27,8 +27,8 @@ void layout_free(layout *made);
 /* Floats that a tile has room for, since blocks have 64 elements or more. */
 enum { LAYOUT_SCALES = 4 };
 
-/* Returns where an array of a quantized format has its absmax: those of a tensor, one a block, begin at LAYOUT_SCALES times
- * its first tile. They lie behind the codes, which leave three bytes an element. */
+/* Returns where an array of a quantized format has its absmax: those of a tensor, one a block, begin at LAYOUT_SCALES
+ * times its first tile. They lie behind the codes, which leave three bytes an element. */
 float *layout_absmax(const layout *made, unsigned char *array);
 
 /* Return which tensor an element, or the room behind it, belongs to; or a tile. */

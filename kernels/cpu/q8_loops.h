@@ -174,8 +174,8 @@ FOPT_FN bool fopt_i_q8_has_one(const fopt_i_q8 *codes, size_t count)
 #else
 /* Number the magnitudes k. With p the power of two that is not above n = 2k + 1 (signed) or k + 1 (unsigned), which is
  * the same for a run of values, the value is (9n - 8p) or (18n - 16p + 9) units of the run. The product is rounded
- * once, since the unit is a sum of two floats: the value that the map has. Only 1, which this library never stores, lies
- * on no run. */
+ * once, since the unit is a sum of two floats: the value that the map has. Only 1, which this library never stores,
+ * lies on no run. */
 FOPT_FN void fopt_i_q8_decode(bool has_sign, const fopt_i_q8 *codes, float absmax, float *out)
 {
     const fopt_i_q8_lanes *lanes = has_sign ? &fopt_i_q8_signed_lanes : &fopt_i_q8_unsigned_lanes;

@@ -1,7 +1,7 @@
 /*
- * A tile's elements from and to floats, in every format, by one warp: 32 lanes of eight elements. All arrays are fetched,
- * as raw words, before any is decoded, so that the memory latencies of a tile overlap. Formats are chosen by switches
- * that are uniform, since an array has one.
+ * A tile's elements from and to floats, in every format, by one warp: 32 lanes of eight elements. All arrays are
+ * fetched, as raw words, before any is decoded, so that the memory latencies of a tile overlap. Formats are chosen by
+ * switches that are uniform, since an array has one.
  */
 #ifndef FOPT_I_CODEC_CUH
 #define FOPT_I_CODEC_CUH
@@ -355,8 +355,8 @@ __device__ __forceinline__ void fopt_i_store_one_scaled(void *array, unsigned fo
     }
 }
 
-/* The least and the largest magnitude of a lane's numbers, in bits, which are ordered as those are: what is not finite is
- * larger. The least is 1 less: so zero does not count. */
+/* The least and the largest magnitude of a lane's numbers, in bits, which are ordered as those are: what is not finite
+ * is larger. The least is 1 less: so zero does not count. */
 struct fopt_i_range {
     uint32_t least, most;
 };

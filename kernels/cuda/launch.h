@@ -35,8 +35,8 @@ static inline cudaStream_t fopt_i_cuda_stream(cudaStream_t stream)
     return stream ? stream : cudaStreamLegacy;
 }
 
-/* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], what fopt_i_cuda_norm() does, or
- * all that the other functions on tables launch. Fail if this build has no code for the device. */
+/* Load onto the current device what fopt_i_cuda_step() launches for FOPT_I_LOOPS[loop], what fopt_i_cuda_norm() does,
+ * or all that the other functions on tables launch. Fail if this build has no code for the device. */
 cudaError_t fopt_i_cuda_load_step(unsigned loop);
 cudaError_t fopt_i_cuda_load_norm(void);
 cudaError_t fopt_i_cuda_load_tables(void);
@@ -58,8 +58,8 @@ cudaError_t fopt_i_cuda_step(const fopt_i_cuda_tables *tables, unsigned loop, ui
 cudaError_t fopt_i_cuda_update(const fopt_i_record *record, const fopt_i_group *group, uint64_t seed,
                                cudaStream_t stream);
 
-/* Writes the norm of the gradients of the records [first_record, end_record), and the norm of each, where they are asked
- * for: to memory of the device, by two launches. *some: whether the first succeeded. */
+/* Writes the norm of the gradients of the records [first_record, end_record), and the norm of each, where they are
+ * asked for: to memory of the device, by two launches. *some: whether the first succeeded. */
 cudaError_t fopt_i_cuda_norm(const fopt_i_cuda_tables *tables, uint64_t first_record, uint64_t end_record, double *norm,
                              double *tensor_norms, uint32_t multiprocessors, cudaStream_t stream, bool *some);
 

@@ -1,6 +1,6 @@
 /*
- * What codec.cuh does, faster, to a lane's eight elements of an ordinary tile (arithmetic.h), and how such a tile is known.
- * Formats other than bf16 and q8 have nothing of their own here.
+ * What codec.cuh does, faster, to a lane's eight elements of an ordinary tile (arithmetic.h), and how such a tile is
+ * known. Formats other than bf16 and q8 have nothing of their own here.
  */
 #ifndef FOPT_I_ORDINARY_CUH
 #define FOPT_I_ORDINARY_CUH
@@ -101,8 +101,8 @@ __device__ __forceinline__ uint32_t fopt_i_leave(uint32_t nearest, uint32_t old,
     return (drawn & same) | (nearest & ~same);
 }
 
-/* Returns x >> n. To the compiler it is no shift that another one could be joined to: looking up adds to it, and shifts,
- * at once. */
+/* Returns x >> n. To the compiler it is no shift that another one could be joined to: looking up adds to it, and
+ * shifts, at once. */
 __device__ __forceinline__ uint32_t fopt_i_shifted(uint32_t x, uint32_t n)
 {
 #ifdef __CUDA_ARCH__
@@ -114,8 +114,8 @@ __device__ __forceinline__ uint32_t fopt_i_shifted(uint32_t x, uint32_t n)
 #endif
 }
 
-/* Returns the place among the values of a map as fopt_i_q8_place() does, doubled: of its bits, 16 are a fraction, and byte
- * 2 is the code. All that is looked up has the same highest bits, 011: these are subtracted, not masked. */
+/* Returns the place among the values of a map as fopt_i_q8_place() does, doubled: of its bits, 16 are a fraction, and
+ * byte 2 is the code. All that is looked up has the same highest bits, 011: these are subtracted, not masked. */
 __device__ __forceinline__ uint32_t fopt_i_q8_doubled_place(const fopt_i_q8_maps *maps, bool has_sign, float x,
                                                             float scale)
 {

@@ -5,9 +5,9 @@
 
 enum { WARPS = 8, BLOCK = WARPS * FOPT_I_WARP, MOST_TILES = 8 };
 
-/* Returns how many blocks must fit a multiprocessor, which caps the registers: so many that no kernel spills. A warp has
- * two to four KiB of loads under way, so that two blocks keep the memory busy. With quantized moments it has less, but
- * instructions are the bound there. */
+/* Returns how many blocks must fit a multiprocessor, which caps the registers: so many that no kernel spills. A warp
+ * has two to four KiB of loads under way, so that two blocks keep the memory busy. With quantized moments it has less,
+ * but instructions are the bound there. */
 static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 {
     return quantized && kinds & FOPT_I_MAX_SECOND ? 1 : 2;
@@ -15,9 +15,9 @@ static constexpr unsigned blocks_per_sm(unsigned kinds, bool quantized)
 
 /* ---- kernels ------------------------------------------------------------------------------------------------- */
 
-/* A warp's walk over the tiles of a launch. A block takes `each` neighbours a warp, in turn, so that a warp seldom comes to
- * another tensor; then, if there are fewer blocks than it takes, the next ones. A launch has less than 2^32 tiles: 10^12
- * elements, more than any device has memory for. */
+/* A warp's walk over the tiles of a launch. A block takes `each` neighbours a warp, in turn, so that a warp seldom
+ * comes to another tensor; then, if there are fewer blocks than it takes, the next ones. A launch has less than 2^32
+ * tiles: 10^12 elements, more than any device has memory for. */
 struct walk {
     uint32_t tile, left; /* left: of the neighbours, this one too */
 };
@@ -51,8 +51,8 @@ __device__ __forceinline__ work work_of(const fopt_i_record *records, const fopt
     return {&records[index], groups[records[index].group].value.state_format, &coefs[index], random_keys[index]};
 }
 
-/* Steps a tile of the tables that is not usual, or not ordinary. A function of its own: none of the others' registers are
- * for it. */
+/* Steps a tile of the tables that is not usual, or not ordinary. A function of its own: none of the others' registers
+ * are for it. */
 template <class Loop>
 static __device__ __attribute__((noinline)) void
 step_unusual(const fopt_i_record *records, const fopt_i_group *groups, const fopt_i_coef *coefs,
@@ -133,9 +133,9 @@ cudaError_t fopt_i_cuda_multiprocessors(uint32_t *count)
     return error;
 }
 
-/* A warp takes several tiles, because of what it looks up for a tensor: at most MOST_TILES, so that the device hands them
- * out as it gets on; or, with quantized moments, as many as there are, since its block has filled shared memory first.
- * But no multiprocessor is left without. */
+/* A warp takes several tiles, because of what it looks up for a tensor: at most MOST_TILES, so that the device hands
+ * them out as it gets on; or, with quantized moments, as many as there are, since its block has filled shared memory
+ * first. But no multiprocessor is left without. */
 template <class Loop>
 static cudaLaunchConfig_t configuration(uint64_t tile_count, uint32_t multiprocessors, cudaStream_t stream,
                                         uint32_t *each)

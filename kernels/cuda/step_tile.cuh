@@ -1,7 +1,7 @@
 /*
  * The step of one tile by one warp, for every loop of rules.h. An ordinary tile (arithmetic.h) of usual formats goes a
- * short way, with code of its own; any other whole tile of aligned arrays is computed in registers too, eight elements a
- * lane; and what is left element by element.
+ * short way, with code of its own; any other whole tile of aligned arrays is computed in registers too, eight elements
+ * a lane; and what is left element by element.
  */
 #ifndef FOPT_I_STEP_TILE_CUH
 #define FOPT_I_STEP_TILE_CUH

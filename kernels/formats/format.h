@@ -15,7 +15,8 @@
  *   fopt_i_NAME_literals       its one value
  *   fopt_i_NAME_absmax         what is stored as absmax, from the largest magnitude of the block
  *   fopt_i_NAME_scale          what elements are multiplied by to be encoded, from the same
- *   fopt_i_NAME_encode_scaled  x, of which no magnitude is above the largest: as fopt_i_NAME_encode_moment, with maps and
+ *   fopt_i_NAME_encode_scaled  x, of which no magnitude is above the largest: as fopt_i_NAME_encode_moment, with maps
+ *   and
  *                              scale before its arguments, and before the kind what was stored for the element
  *   fopt_i_NAME_decode_scaled  the float that a stored element of a kind stands for, beside its absmax
  * Such a format owes that a positive second moment, or maximum of these, never becomes zero, where the step would

@@ -8,8 +8,9 @@
 #include "q8.h"
 
 /* Enumerator and name, given to one of three macros by what a format may store: any array; parameters and gradients; or
- * moments, quantized, by blocks whose elements share a scale. Such a format is two: FORMAT has blocks of a tile, FORMAT_64
- * of 64 elements. A group with a quantized moment has a loop of its own: see fopt_i_contain() in rules/element.h. */
+ * moments, quantized, by blocks whose elements share a scale. Such a format is two: FORMAT has blocks of a tile,
+ * FORMAT_64 of 64 elements. A group with a quantized moment has a loop of its own: see fopt_i_contain() in
+ * rules/element.h. */
 #define FOPT_I_FORMAT_LIST(ANY, PARAMS, QUANTIZED)                                                                     \
     ANY(FOPT_F32, f32)                                                                                                 \
     ANY(FOPT_BF16, bf16)                                                                                               \
@@ -21,7 +22,8 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* Formats of parameters, gradients and all moments that the CUDA kernels have code of their own for: for speed alone. */
+/* Formats of parameters, gradients and all moments that the CUDA kernels have code of their own for: for speed alone.
+ * */
 #define FOPT_I_USUAL_FORMATS(X)                                                                                        \
     X(FOPT_F32, FOPT_F32, FOPT_F32)                                                                                    \
     X(FOPT_BF16, FOPT_BF16, FOPT_F32)                                                                                  \

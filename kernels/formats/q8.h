@@ -1,21 +1,21 @@
 /*
  * FOPT_Q8: moments in 8 bits, quantized block by block. A block has one float, its scale (absmax), and a code for each
- * element: an index in a map of 256 values, each of which stands for itself times the scale. One map is for moments that
- * have a sign, one for those that have none; q8_tables.h holds them.
+ * element: an index in a map of 256 values, each of which stands for itself times the scale. One map is for moments
+ * that have a sign, one for those that have none; q8_tables.h holds them.
  *
  * Scale. The largest magnitude of a block becomes the last value below 1, so that either sign has it: there is no code
  * for -1.
  *
- * Place. The magnitudes of a map are seven runs of equally spaced values, each ten times as far out as the one before and
- * with twice as many values. Where a number lies among them, counted in values, is a function of straight pieces, which
- * is concave, and so the least of 14 lines. Bins by the number's exponent and first mantissa bits hold the two of them
- * that can be the least there.
+ * Place. The magnitudes of a map are seven runs of equally spaced values, each ten times as far out as the one before
+ * and with twice as many values. Where a number lies among them, counted in values, is a function of straight pieces,
+ * which is concave, and so the least of 14 lines. Bins by the number's exponent and first mantissa bits hold the two of
+ * them that can be the least there.
  *
  * Code. A place is a number of 8.15 bits, and rounding it adds to its fraction: a half for the nearest value, or random
  * bits, by which the expected value is the number itself.
- *  - A second moment takes random bits: at beta 0.999 a step changes it by less than half the distance of two values, so
- *    that the nearest one would stay what it was for ever. A positive one is never zero, where the step would be divided
- *    by eps.
+ *  - A second moment takes random bits: at beta 0.999 a step changes it by less than half the distance of two values,
+ *    so that the nearest one would stay what it was for ever. A positive one is never zero, where the step would be
+ *    divided by eps.
  *  - AMSGrad's maximum, which adds nothing up, becomes the nearest value.
  *  - A first moment or momentum buffer becomes the nearest value, which is the more exact; but where that has the old
  *    code, random bits decide, since what should decay would otherwise move its parameter for ever.
@@ -69,7 +69,8 @@ FOPT_FN float fopt_i_q8_lower_line(const fopt_i_q8_bin *bins, uint32_t mantissa_
     return a < b ? a : b;
 }
 
-/* Returns 256 and the place among all values of the map. Of floats from there to 512, the last 15 bits are a fraction. */
+/* Returns 256 and the place among all values of the map. Of floats from there to 512, the last 15 bits are a fraction.
+ * */
 FOPT_FN float fopt_i_q8_place(const fopt_i_q8_maps *maps, bool has_sign, float x, float y)
 {
     if (has_sign)

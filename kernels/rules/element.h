@@ -5,7 +5,8 @@
  * A rule NAME is a header with
  *   fopt_i_NAME_coef                                    what is constant during a step, in float
  *   fopt_i_NAME_coefficients(inputs)                    computes it, in double
- *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element, by what fopt_i_gradient() made of its
+ *   fopt_i_NAME_element(kinds, coef, element, gradient) the update of one element, by what fopt_i_gradient() made of
+ *   its
  *                                                       gradient; no operation meets a subnormal number (arithmetic.h).
  *                                                       It may leave out what an ordinary tile has no need of
  *   fopt_i_NAME_simplify(coef)                          turns off the options that most often are off; returns 0 if
@@ -128,9 +129,9 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
     return e;
 }
 
-/* Subtracts the update, which is not subnormal, nor -0 if it is `ordinary`. Decay joins it before it meets the parameter:
- * one rounding at the parameter's magnitude. The usual p * (1 - lr * weight_decay) rounds the factor to float, which at
- * lr 1e-6 and weight_decay 0.01 leaves no decay. */
+/* Subtracts the update, which is not subnormal, nor -0 if it is `ordinary`. Decay joins it before it meets the
+ * parameter: one rounding at the parameter's magnitude. The usual p * (1 - lr * weight_decay) rounds the factor to
+ * float, which at lr 1e-6 and weight_decay 0.01 leaves no decay. */
 FOPT_FN float fopt_i_apply(bool ordinary, fopt_i_ends c, float param, float update)
 {
 #ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which `least_apart` may be, and a parameter that is NaN stays so */

@@ -10,8 +10,8 @@ static const size_t sizes[] = {0, 1, 7, 8, 255, 256, 257, 1024, 3000};
 static const fopt_format formats[] = {FOPT_F32, FOPT_BF16, FOPT_F16};
 #define TENSORS (LENGTH(sizes) * LENGTH(formats) * 2)
 
-/* Makes tensors of all sizes in all formats, aligned and not. With several groups, whose loops are not in the order of the
- * tensors, the device's tiles are not either. */
+/* Makes tensors of all sizes in all formats, aligned and not. With several groups, whose loops are not in the order of
+ * the tensors, the device's tiles are not either. */
 static twins *new_twins(fopt_group groups[2], uint64_t seed)
 {
     shape shapes[TENSORS];

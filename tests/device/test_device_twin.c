@@ -3,7 +3,8 @@
  * over several steps with changing learning rates, adversarial data, and gradients that come and go.
  *
  * Not crossed with everything: each triple of formats has tensors of whole and partial tiles, aligned and not, in each
- * case, half of them by each route; the orders in which the emulator runs threads and streams take turns over the cases.
+ * case, half of them by each route; the orders in which the emulator runs threads and streams take turns over the
+ * cases.
  */
 #include "../reference/cases.h"
 #include "twins.h"

@@ -1,10 +1,11 @@
 /*
  * A fuzzer of what reads files: whatever a file has, it is loaded or refused, and no byte outside of what belongs to it
- * is touched, as the sanitizers see. By itself it spoils sound files, always in the same ways: the argument says how many
- * times. For an hour with libFuzzer:
+ * is touched, as the sanitizers see. By itself it spoils sound files, always in the same ways: the argument says how
+ * many times. For an hour with libFuzzer:
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -DLIBFUZZER -D_GNU_SOURCE -Iinclude -Itests -o fuzz \
- *         tests/files/fuzz_header.c checkpoint/[a-z]*.c host/[!c]*.c host/cpu_backend.c kernels/cpu/[a-z]*.c -ljansson -lm
+ *         tests/files/fuzz_header.c checkpoint/[a-z]*.c host/[!c]*.c host/cpu_backend.c kernels/cpu/[a-z]*.c -ljansson
+ *         -lm
  *     ./fuzz -max_len=20000 -max_total_time=3600
  */
 #include "fusedopt_checkpoint.h"

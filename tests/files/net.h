@@ -37,8 +37,8 @@ typedef struct net {
     net_rank ranks[NET_RANKS];
 } net;
 
-/* Describes a network for so many ranks, with first parameters that are always alike. Whoever wants it otherwise changes
- * groups and wholes before net_create(). */
+/* Describes a network for so many ranks, with first parameters that are always alike. Whoever wants it otherwise
+ * changes groups and wholes before net_create(). */
 void net_describe(net *n, const net_place *place, size_t rank_count);
 void net_create(net *n);
 void net_open(net *n, const net_place *place, size_t rank_count); /* both */

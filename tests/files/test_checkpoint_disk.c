@@ -1,7 +1,7 @@
 /*
- * What becomes of a checkpoint when the disk, the memory or the process fails: the old file or the new one is there, and
- * an optimizer gets all of a file, or is told that it has not. The system's calls are wrapped by the linker; jansson has
- * a place for its own.
+ * What becomes of a checkpoint when the disk, the memory or the process fails: the old file or the new one is there,
+ * and an optimizer gets all of a file, or is told that it has not. The system's calls are wrapped by the linker;
+ * jansson has a place for its own.
  */
 #include "net.h"
 
@@ -506,8 +506,8 @@ static void finish_the_other(void)
     close(__real_open64(unfinished, O_WRONLY | O_CREAT, 0600));
 }
 
-/* The other save ends after this one has opened its file, and before it has the lock: which is then of the file that has
- * become the checkpoint. */
+/* The other save ends after this one has opened its file, and before it has the lock: which is then of the file that
+ * has become the checkpoint. */
 Test(checkpoint_disk, another_save_ends)
 {
     OK(save(1));

@@ -53,7 +53,8 @@ void fill_random(fopt_format format, void *array, size_t count, uint64_t seed, u
 
 /* ---- moments ------------------------------------------------------------------------------------------------- */
 
-/* A moment in memory of a test's own. Codes of a quantized format are followed by their absmax, at the next multiple of four. */
+/* A moment in memory of a test's own. Codes of a quantized format are followed by their absmax, at the next multiple of
+ * four. */
 size_t moment_bytes(fopt_format format, size_t count);
 fopt_array moment_array(fopt_format format, void *data, size_t count);
 

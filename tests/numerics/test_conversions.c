@@ -156,9 +156,9 @@ Test(conversions, any_numbers)
 
 #define MOMENTUM 0.9
 
-/* Tells whether a momentum buffer in bf16 that should hold a gradient may hold `got`: a neighbour of it, but of a finite
- * one nothing infinite, of one below 2^-78 / momentum zero, of a NaN the canonical one. How often it is which is for
- * test_stochastic.c. */
+/* Tells whether a momentum buffer in bf16 that should hold a gradient may hold `got`: a neighbour of it, but of a
+ * finite one nothing infinite, of one below 2^-78 / momentum zero, of a NaN the canonical one. How often it is which is
+ * for test_stochastic.c. */
 static bool may_be_stored(float gradient, uint32_t got)
 {
     const uint32_t bits = numbers_nearest(FOPT_F32, (double)gradient), towards_zero = bits >> 16;

@@ -3,9 +3,9 @@
  * an optimizer's state as they are, and so are read from it.
  *
  * From its state, one step must give its next: the parameter up to roundings, and up to lr * weight_decay times the
- * step, since it decays the parameter after the step and we the one before; the largest magnitudes, of which absmax is a
- * little more with us; and values that lie together. Their codes are not the same: ours are rounded by random bits, and
- * bitsandbytes' encoder on the CPU first rounds to a multiple of 2^-15.
+ * step, since it decays the parameter after the step and we the one before; the largest magnitudes, of which absmax is
+ * a little more with us; and values that lie together. Their codes are not the same: ours are rounded by random bits,
+ * and bitsandbytes' encoder on the CPU first rounds to a multiple of 2^-15.
  *
  * From its start, all steps must stay within what quantization explains. With m and v what bitsandbytes keeps after a
  * step, and dm and dv bounds of how far ours are from them: before they are stored the two differ by at most beta dm,

@@ -1,7 +1,7 @@
 /*
- * The maps of FOPT_Q8 and the encoding into them, against their construction: the place of every float (or of 10^8), and
- * what becomes of it over all random bits that there are, in exact sums. The library's own functions are called here, one
- * element at a time; that its loops agree with them is for test_quantized.c and test_twin.c.
+ * The maps of FOPT_Q8 and the encoding into them, against their construction: the place of every float (or of 10^8),
+ * and what becomes of it over all random bits that there are, in exact sums. The library's own functions are called
+ * here, one element at a time; that its loops agree with them is for test_quantized.c and test_twin.c.
  */
 #include "../../kernels/formats/q8.h"
 #include "../reference/numbers.h"
@@ -104,8 +104,8 @@ Test(q8_maps, places)
     }
 }
 
-/* The number that has been drawn: near a value, or anywhere. Above the first value of the map, below which an expectation
- * is not its own. */
+/* The number that has been drawn: near a value, or anywhere. Above the first value of the map, below which an
+ * expectation is not its own. */
 static float draw(bool has_sign, splitmix *random)
 {
     const unsigned zero = has_sign ? 127 : 0, code = zero + 1 + (unsigned)(splitmix_next(random) % (253 - zero));
@@ -115,8 +115,8 @@ static float draw(bool has_sign, splitmix *random)
     return (float)(low + (high - low) * (kind == 0 ? part * 1e-3 : kind == 1 ? 1 - part * 1e-3 : part));
 }
 
-/* All random bits that there are: the mean is the number itself, and the variance that of two values; a number that is a
- * ten-thousandth of the way to the next value becomes that in a ten-thousandth of all cases. */
+/* All random bits that there are: the mean is the number itself, and the variance that of two values; a number that is
+ * a ten-thousandth of the way to the next value becomes that in a ten-thousandth of all cases. */
 Test(q8_maps, all_draws_of_a_second_moment)
 {
     splitmix random = {11};
@@ -171,8 +171,8 @@ Test(q8_maps, what_is_not_always_drawn)
     }
 }
 
-/* The largest of a block comes back as it was, to an ULP, on either side and with any random bits; also where the scale is
- * at the ends of what a float has. */
+/* The largest of a block comes back as it was, to an ULP, on either side and with any random bits; also where the scale
+ * is at the ends of what a float has. */
 Test(q8_maps, the_largest_is_exact)
 {
     splitmix random = {13};

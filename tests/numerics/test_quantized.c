@@ -1,8 +1,8 @@
 /*
  * What every quantized moment owes, whatever its format and whichever the rule: the step from the stored moments is the
- * oracle's; each moment is stored as one of the two values around it; zeros stay zeros, and a positive second moment positive; no
- * magnitude comes back larger than the tile's absmax; what is not finite keeps its element, and does not spoil its
- * tile. And the failure that zero second moments cause.
+ * oracle's; each moment is stored as one of the two values around it; zeros stay zeros, and a positive second moment
+ * positive; no magnitude comes back larger than the tile's absmax; what is not finite keeps its element, and does not
+ * spoil its tile. And the failure that zero second moments cause.
  */
 #include "../reference/cases.h"
 #include "../reference/oracle.h"
@@ -105,8 +105,8 @@ static void expect_absmax(const subject *s, fopt_state_kind kind, const oracle_r
     }
 }
 
-/* The moment is a value around what the oracle says, up to the error that f32 moments may have; and so is the parameter,
- * which does not see the new moments quantized. */
+/* The moment is a value around what the oracle says, up to the error that f32 moments may have; and so is the
+ * parameter, which does not see the new moments quantized. */
 static void expect_step(const subject *s, const oracle_result *want, tensor *got)
 {
     for (size_t i = 0; i < COUNT; i++)
@@ -163,8 +163,9 @@ static subject momentum(fopt_format format)
     return s;
 }
 
-/* A buffer that is told to stay what it is, of which the nearest code is the old one, so that random bits decide: the mean
- * of eight hundred stays the number, within five standard deviations. The first element of each block is its largest. */
+/* A buffer that is told to stay what it is, of which the nearest code is the old one, so that random bits decide: the
+ * mean of eight hundred stays the number, within five standard deviations. The first element of each block is its
+ * largest. */
 Test(quantized, buffers_stay_in_the_mean)
 {
     static tensor t;
@@ -275,7 +276,8 @@ Test(quantized, no_magnitude_comes_back_larger_than_absmax)
         }
 }
 
-/* A gradient that stays the same, of either sign, beside zeros: the buffer ends where it would exactly, to a thousandth. */
+/* A gradient that stays the same, of either sign, beside zeros: the buffer ends where it would exactly, to a
+ * thousandth. */
 static void stay_the_same(fopt_format format, double mu, float gradient)
 {
     static tensor t;
@@ -305,8 +307,8 @@ Test(quantized, a_steady_gradient_of_either_sign)
         }
 }
 
-/* One gradient, and then none, beside a neighbour whose go on: Adam's exact way is 6.0 * lr. What stayed a first moment for
- * ever would move its parameter for ever. */
+/* One gradient, and then none, beside a neighbour whose go on: Adam's exact way is 6.0 * lr. What stayed a first moment
+ * for ever would move its parameter for ever. */
 static void decay_beside_another(fopt_format format)
 {
     const fopt_config config = {.size = sizeof config, .threads = 1};

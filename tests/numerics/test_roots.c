@@ -1,7 +1,7 @@
 /*
- * What can be proved without a GPU of the roots and quotients of kernels/roots.h: from seeds that are rounded right, all
- * are what the CPU's own instructions give. Scaling by powers of two (of four, for roots) changes no rounding in the
- * ranges that roots.h states, so that one binade, or two, stand for all; the ends of the ranges are tried, too.
+ * What can be proved without a GPU of the roots and quotients of kernels/roots.h: from seeds that are rounded right,
+ * all are what the CPU's own instructions give. Scaling by powers of two (of four, for roots) changes no rounding in
+ * the ranges that roots.h states, so that one binade, or two, stand for all; the ends of the ranges are tried, too.
  */
 #include "../reference/splitmix.h"
 #include "kernels/roots.h"
@@ -47,9 +47,9 @@ Test(roots, every_reciprocal)
         cr_expect_eq(reciprocal_of(ends[i]), 1.0f / ends[i], "of %a", (double)ends[i]);
 }
 
-/* Counts the wrong ones among the quotients by b that lie next to a midpoint between floats: as near as the error before
- * the last rounding could be. With significands A and B of 24 bits, A 2^s is within 16 of an odd multiple of B; the
- * distance J is odd, since A 2^s is even. For each J, A is J times the inverse of 2^s modulo B, or, where B is 2^t
+/* Counts the wrong ones among the quotients by b that lie next to a midpoint between floats: as near as the error
+ * before the last rounding could be. With significands A and B of 24 bits, A 2^s is within 16 of an odd multiple of B;
+ * the distance J is odd, since A 2^s is even. For each J, A is J times the inverse of 2^s modulo B, or, where B is 2^t
  * times an odd number, of 2^(s-t) modulo that. */
 static size_t wrong_by(uint32_t significand, size_t *tried)
 {

@@ -1,8 +1,8 @@
 /*
  * No slow values: CPUs take ten times as long where an operation meets a subnormal number. x86 notes it in flags that
- * stay: an operand was subnormal, or a result was too small. So here no clock is needed: the flags are cleared, the walk
- * is called, and they must be clear still, with finite numbers of every size, chosen so that averages, sums and decay
- * cancel; for every rule and format, with hyperparameters of every size.
+ * stay: an operand was subnormal, or a result was too small. So here no clock is needed: the flags are cleared, the
+ * walk is called, and they must be clear still, with finite numbers of every size, chosen so that averages, sums and
+ * decay cancel; for every rule and format, with hyperparameters of every size.
  */
 #include "../../host/internal.h"
 #include "../../kernels/cpu/isa.h"
