@@ -409,7 +409,7 @@ fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stream)
     return status ? status : leave(optimizer, optimizer->backend->zero_grads(optimizer, stream));
 }
 
-/* Checks that doubles which a call writes are aligned, and lie in nothing that a step uses. */
+/* Checks that doubles which a call writes are aligned, and lie in nothing that a step writes. */
 static fopt_status check_result(const fopt_optimizer *o, const double *result, size_t count, const char *name)
 {
     if ((uintptr_t)result % sizeof *result != 0)

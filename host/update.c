@@ -45,7 +45,7 @@ static fopt_status read_state(const fopt_array *from, fopt_state_kind kind, cons
         if (status)
             return status;
     }
-    record->state[kind] = array.data;
+    record->state[kind] = needed ? array.data : NULL;
     if (!needed && array.data && !(group->kinds & 1u << kind))
         return fopt_i_fail(FOPT_ERR_ARGUMENT, "%s: data is %p, but this group of %s keeps no such array",
                            fopt_i_label_of(subject).text, array.data, rule->name);

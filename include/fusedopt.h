@@ -451,8 +451,8 @@ FOPT_API fopt_status fopt_zero_grads(fopt_optimizer *optimizer, fopt_stream stre
  *
  * A norm depends on the gradients alone, to the bit, as results do, and on where tiles begin: squares are summed as
  * floats in a tile and as integers over tiles. It is right to 2^-21. In a tile what is below 2^-60 of the largest
- * magnitude counts as zero, and so does what is subnormal. *norm and tensor_norms may not overlap anything that the
- * optimizer uses.
+ * magnitude counts as zero, and so does what is subnormal. *norm and tensor_norms may not overlap each other or
+ * anything that the optimizer uses; gradients are not looked through for that.
  */
 FOPT_API fopt_status fopt_grad_norm(fopt_optimizer *optimizer, size_t first_tensor, size_t tensor_count, double *norm,
                                     double *tensor_norms, fopt_stream stream);

@@ -273,7 +273,8 @@ FOPT_FN bool are_ordinary_bf16(const fopt_i_bf16 *grad, size_t count)
 
 /* The largest moment that no step takes beyond FOPT_I_LARGEST_QUANTIZED, 2^126, if the gradient is at most
  * FOPT_I_MOST_SQUARED: an average is between the old one and the gradient or its square, at most 2^126; a sum is at
- * most the old one and 1e9 times the gradient; and what RMSprop's buffer gets is below 2^23. */
+ * most the old one and 1e9 times the gradient; and what RMSprop's buffer gets is below
+ * 2^23, unless eps is 0. */
 #define FOPT_I_MOST_BOUNDED 0x1p125f
 
 /* Tells whether no magnitude is above `most`, and all are numbers. */

@@ -135,7 +135,7 @@ cudaError_t fopt_i_cuda_norm(const fopt_i_cuda_tables *tables, uint64_t first_re
                              double *tensor_norms, uint32_t multiprocessors, cudaStream_t stream, bool *some)
 {
     const cudaError_t error = launch_sums(tables, first_record, end_record, multiprocessors, stream);
-    *some = error == cudaSuccess;
+    *some = error == cudaSuccess && tables->tile_count > 0;
     if (error != cudaSuccess)
         return error;
     const cudaLaunchConfig_t config = configuration(1, stream);

@@ -55,14 +55,14 @@ typedef struct fopt_i_element {
 
 /* The beginning and the end of every rule: what becomes of the gradient, and the subtraction with decoupled decay. */
 typedef struct fopt_i_ends {
-    uint32_t sign;          /* flips the gradient's sign bit with FOPT_MAXIMIZE */
-    float decay;            /* weight_decay; decoupled, times lr */
-    uint32_t least_coupled; /* parameter with coupled decay, in bits; or FOPT_I_NONE_DECAYS */
-    uint32_t least_apart;   /* the same with decoupled decay */
-    float least_squared;    /* gradient that counts where it is squared */
+    uint32_t sign;           /* flips the gradient's sign bit with FOPT_MAXIMIZE */
+    float decay;             /* weight_decay; decoupled, times lr */
+    uint32_t most_uncoupled; /* largest parameter without coupled decay, in bits; or FOPT_I_NONE_DECAYS */
+    uint32_t most_apart;     /* the same of decoupled decay */
+    float least_squared;     /* gradient that counts where it is squared */
 } fopt_i_ends;
 
-/* Beyond all magnitudes, infinity too, which a decay of 0 would make NaN of. */
+/* The largest magnitude of all, NaNs' too: a decay of 0 would make NaN of infinity. */
 #define FOPT_I_NONE_DECAYS 0x7fffffffu
 
 FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
@@ -72,19 +72,19 @@ FOPT_FN fopt_i_ends fopt_i_ends_coefficients(const fopt_i_inputs *in)
     fopt_i_ends c;
     c.sign = group->flags & FOPT_MAXIMIZE ? 0x80000000u : 0u;
     c.decay = fopt_i_factor(decoupled ? in->lr * group->weight_decay : group->weight_decay);
-    const uint32_t least =
-        c.decay != 0.0f ? fopt_i_bits(fopt_i_least((double)FOPT_I_SMALL, c.decay)) : FOPT_I_NONE_DECAYS;
-    c.least_coupled = decoupled ? FOPT_I_NONE_DECAYS : least;
-    c.least_apart = decoupled ? least : FOPT_I_NONE_DECAYS;
+    const uint32_t most =
+        c.decay != 0.0f ? fopt_i_bits(fopt_i_least((double)FOPT_I_SMALL, c.decay)) - 1 : FOPT_I_NONE_DECAYS;
+    c.most_uncoupled = decoupled ? FOPT_I_NONE_DECAYS : most;
+    c.most_apart = decoupled ? most : FOPT_I_NONE_DECAYS;
     c.least_squared = 0.0f;
     return c;
 }
 
 /* Returns a parameter, or 0 if it does not decay. */
-FOPT_FN float fopt_i_decaying(uint32_t least, float param)
+FOPT_FN float fopt_i_decaying(uint32_t most, float param)
 {
     const uint32_t bits = fopt_i_bits(param);
-    return fopt_i_float(bits & ~fopt_i_mask((int32_t)(bits & 0x7fffffffu) < (int32_t)least));
+    return fopt_i_float(bits & ~fopt_i_mask((int32_t)(bits & 0x7fffffffu) <= (int32_t)most));
 }
 
 /* Returns what a rule that keeps a set of kinds takes for the gradient: with its sign and coupled decay, not subnormal,
@@ -95,14 +95,14 @@ FOPT_FN float fopt_i_decaying(uint32_t least, float param)
 FOPT_FN float fopt_i_gradient(unsigned kinds, fopt_i_ends c, float param, float gradient)
 {
     const float directed = fopt_i_flush(fopt_i_float(fopt_i_bits(gradient) ^ c.sign), FLT_MIN);
-    const float decayed = fmaf(c.decay, fopt_i_decaying(c.least_coupled, param), directed);
+    const float decayed = fmaf(c.decay, fopt_i_decaying(c.most_uncoupled, param), directed);
     return kinds & FOPT_I_SECOND ? fopt_i_clamp(decayed, c.least_squared, FOPT_I_MOST_SQUARED) : decayed;
 }
 
 /* Tells whether fopt_i_gradient() leaves ordinary gradients as they are, but for the sign of zero. */
 FOPT_FN bool fopt_i_leaves_ordinary(fopt_i_ends c)
 {
-    return c.sign == 0 && c.least_coupled == FOPT_I_NONE_DECAYS && c.least_squared <= FOPT_I_LEAST_ORDINARY;
+    return c.sign == 0 && c.most_uncoupled == FOPT_I_NONE_DECAYS && c.least_squared <= FOPT_I_LEAST_ORDINARY;
 }
 
 /* The largest moment that is quantized: the inverses of larger ones are subnormal. */
@@ -134,13 +134,13 @@ FOPT_FN fopt_i_element fopt_i_contain(unsigned kinds, fopt_i_element old, fopt_i
  * float, which at lr 1e-6 and weight_decay 0.01 leaves no decay. */
 FOPT_FN float fopt_i_apply(bool ordinary, fopt_i_ends c, float param, float update)
 {
-#ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which `least_apart` may be, and a parameter that is NaN stays so */
-    const bool decays = fabsf(param) >= fopt_i_float(c.least_apart);
+#ifdef __CUDA_ARCH__ /* by floats: nothing is above NaN, which `most_apart` may be, and a NaN of a parameter stays so */
+    const bool decays = fabsf(param) > fopt_i_float(c.most_apart);
     if (ordinary && !decays)
         return param - update;
     const float decaying = decays ? param : 0.0f;
 #else
-    const float decaying = fopt_i_decaying(c.least_apart, param);
+    const float decaying = fopt_i_decaying(c.most_apart, param);
     (void)ordinary;
 #endif
     return param - fmaf(c.decay, decaying, update);

@@ -38,7 +38,7 @@ FOPT_FN fopt_i_rmsprop_coef fopt_i_rmsprop_coefficients(const fopt_i_inputs *in)
 
 FOPT_FN uint32_t fopt_i_rmsprop_simplify(fopt_i_rmsprop_coef *c)
 {
-    return fopt_i_ema_simplify(&c->average);
+    return fopt_i_ema_simplify(&c->average) | fopt_i_mask(c->eps_inside + c->eps_outside == 0.0f); /* 0 / 0 */
 }
 
 FOPT_FN bool fopt_i_rmsprop_is_ordinary(fopt_i_rmsprop_coef c)

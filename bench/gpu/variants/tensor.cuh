@@ -52,7 +52,7 @@ __device__ __forceinline__ bool may_be_fast(const fopt_i_record *r, const fopt_i
     return bits % sizeof(uint4) == 0 && r->grad && r->param_format == F::param && r->grad_format == F::grad &&
            g->value.state_format[FOPT_FIRST_MOMENT] == F::state &&
            g->value.state_format[FOPT_SECOND_MOMENT] == F::state &&
-           (c.ends.sign | c.first.from_new | c.second.from_new) == 0 && c.ends.least_coupled == FOPT_I_NONE_DECAYS &&
+           (c.ends.sign | c.first.from_new | c.second.from_new) == 0 && c.ends.most_uncoupled == FOPT_I_NONE_DECAYS &&
            c.root_scale < MIDDLE_LARGEST_COEF && c.eps < MIDDLE_LARGEST_COEF && c.eps > MIDDLE_LEAST_EPS;
 }
 
