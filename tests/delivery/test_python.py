@@ -253,7 +253,7 @@ def command():
     command = [sys.executable, "-m", "fusedopt"]
     text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     lines = text.stdout.splitlines()
-    assert lines[0] == f"fusedopt {fusedopt.version()}" and lines[1].split() == ["library", sys.argv[2]], lines
+    assert lines[0] == f"fusedopt {fusedopt.version()}" and lines[1].split(None, 1) == ["library", sys.argv[2]], lines
     assert any(line.startswith("cpu: ") for line in lines) and "(chosen)" in text.stdout
     assert any(line.startswith("cuda") for line in lines) and not text.stderr, text
 
