@@ -1,4 +1,4 @@
-/* What a file says of the optimizer that it is of. */
+/* Writes and reads what a file says of its optimizer. */
 #include "parts.h"
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* A file that takes the place of another when it is whole, and on the disk: whatever happens, one of the two is there.
- * */
+/* A file that takes the place of another when it is whole, and on the disk: whatever happens, one of the two is
+ * there. */
 #include "parts.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,8 @@
 /* Elements that are moved at once, of whole blocks of any format. */
 enum { CHUNK = 1 << 16 };
 
-/* What a step never leaves in a kind of state. One line for each kind, unless it may be anything, as parameters are. */
+/* Lists what a step never leaves in a kind of state. One line for each kind, unless it may be anything, as parameters
+ * are. */
 static const struct never {
     bool negative, subnormal;
 } never[FOPT_I_PARTS] = {

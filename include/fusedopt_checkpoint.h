@@ -34,9 +34,9 @@
 extern "C" {
 #endif
 
-/* What is saved or loaded: an optimizer, and what fopt_create() was given for it, in the same order. The descriptions
- * are checked as fopt_create() does, and that their state is the optimizer's; that they have the same order, and that
- * the hyperparameters are those in force, is up to the caller. */
+/* A run to be saved or loaded: an optimizer, and what fopt_create() was given for it, in the same order. The
+ * descriptions are checked as fopt_create() does, and that their state is the optimizer's; that they have the same
+ * order, and that the hyperparameters are those in force, is up to the caller. */
 typedef struct fopt_run {
     size_t size;
     fopt_optimizer *optimizer;  /* whose state it is */

@@ -54,8 +54,8 @@ typedef struct fopt_i_sum_part {
 } fopt_i_sum_part;
 
 /* Returns what a tile adds, from the bits of its largest magnitude and the sum of its scaled squares, which is not
- * looked at if not all are finite. The sum's last bit stands for 2^(e - 150) by its exponent e, and scaling by 2^(128 -
- * E) took 2^(256 - 2 E) out. */
+ * looked at if not all are finite. The sum's last bit stands for 2^(e - 150) by its exponent e. Squares were scaled by
+ * 2^(256 - 2 E), E being the exponent of the largest magnitude. */
 FOPT_FN fopt_i_sum_part fopt_i_sum_part_of(uint32_t largest, float squares)
 {
     fopt_i_sum_part part = {0, 0, 0};

@@ -45,8 +45,8 @@ bool read_options(int argc, char **argv, const char *usage, const option_spec *o
  * `high`. */
 const char *parse_integer(const char *text, size_t high, size_t *value);
 
-/* Reads a decimal number without a sign at the beginning of a text. Returns what is behind it; NULL if there is none.
- * */
+/* Reads a decimal number without a sign at the beginning of a text. Returns what is behind it; NULL if there is
+ * none. */
 const char *parse_decimal(const char *text, double *value);
 
 #ifdef __cplusplus

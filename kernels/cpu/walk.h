@@ -25,7 +25,7 @@
 /* The most elements that a loop goes over directly: a kilobyte of bf16. Prefetching takes more than that less well. */
 #define DIRECT (2 * FOPT_I_TILE)
 
-/* What a loop goes over. The arrays do not overlap; those of kinds that a rule does not keep are NULL. */
+/* The arrays that a loop goes over. They do not overlap; those of kinds that a rule does not keep are NULL. */
 typedef struct elements {
     void *param, *state[FOPT_I_STATE_KINDS];
     const void *grad;                     /* of fopt_i_gradient() */
@@ -188,7 +188,7 @@ static const row rows[FOPT_I_LOOP_COUNT] = {
 
 /* ---- a tensor's part of a walk --------------------------------------------------------------------------------- */
 
-/* What its elements are computed with. */
+/* A tensor, and what its elements are computed with. */
 typedef struct work {
     const fopt_i_record *record;
     const fopt_format *state_format;

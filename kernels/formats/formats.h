@@ -22,8 +22,8 @@
 #define FOPT_I_MOMENT_FORMATS(X)    FOPT_I_FORMAT_LIST(X, FOPT_I_NOTHING, FOPT_I_NOTHING) /* moments, one by one */
 #define FOPT_I_QUANTIZED_FORMATS(X) FOPT_I_FORMAT_LIST(FOPT_I_NOTHING, FOPT_I_NOTHING, X)
 
-/* Formats of parameters, gradients and all moments that the CUDA kernels have code of their own for: for speed alone.
- * */
+/* Formats of parameters, gradients and all moments that the CUDA kernels have code of their own for: for speed
+ * alone. */
 #define FOPT_I_USUAL_FORMATS(X)                                                                                        \
     X(FOPT_F32, FOPT_F32, FOPT_F32)                                                                                    \
     X(FOPT_BF16, FOPT_BF16, FOPT_F32)                                                                                  \

@@ -69,8 +69,8 @@ FOPT_FN float fopt_i_q8_lower_line(const fopt_i_q8_bin *bins, uint32_t mantissa_
     return a < b ? a : b;
 }
 
-/* Returns 256 and the place among all values of the map. Of floats from there to 512, the last 15 bits are a fraction.
- * */
+/* Returns 256 and the place among all values of the map. Of floats from there to 512, the last 15 bits are a
+ * fraction. */
 FOPT_FN float fopt_i_q8_place(const fopt_i_q8_maps *maps, bool has_sign, float x, float y)
 {
     if (has_sign)

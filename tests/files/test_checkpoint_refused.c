@@ -1,5 +1,5 @@
-/* Files that are not what they should be: each is refused in words that say where it is wrong, and nothing is written.
- * */
+/* Files that are not what they should be: each is refused in words that say where it is wrong, and nothing is
+ * written. */
 #include "../reference/numbers.h"
 #include "net.h"
 

@@ -89,8 +89,8 @@ Test(random, is_uniform)
         expect_uniform(names[i], buckets[i]);
 }
 
-/* Two elements of an octet lie on a lattice: what the highest four bits of both are, is even to 1.5 %, besides chance.
- * */
+/* Two elements of an octet lie on a lattice: what the highest four bits of both are, is even to 1.5 %, besides
+ * chance. */
 Test(random, is_even_within_an_octet)
 {
     enum { SIDE = 16 };

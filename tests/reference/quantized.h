@@ -34,8 +34,7 @@ unsigned quantized_nearest(fopt_format format, bool has_sign, double y);
 double quantized_get(const fopt_array *moments, fopt_state_kind kind, size_t index);
 
 /* How far from x it may be stored in a block with this absmax. What is rounded by random bits may become either of the
- * two values around it; AMSGrad's maximum becomes the nearest; and a positive one of a moment without sign never zero.
- * */
+ * two values around it; AMSGrad's maximum becomes the nearest; and a positive moment without sign is never zero. */
 double quantized_distance(fopt_format format, fopt_state_kind kind, double x, double absmax);
 
 /* Makes the tables that are otherwise made when they are first asked: threads may then ask at once. */

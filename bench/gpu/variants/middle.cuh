@@ -1,5 +1,5 @@
-/* The middle of float's range, where the roots and quotients of kernels/roots.h are exact and no result is subnormal.
- * */
+/* The middle of float's range, where the roots and quotients of kernels/roots.h are exact and no result is
+ * subnormal. */
 #ifndef FUSEDOPT_GPU_MIDDLE_CUH
 #define FUSEDOPT_GPU_MIDDLE_CUH
 
