@@ -352,6 +352,7 @@ typedef struct fopt_allocator {
  * have returned. Anything else than 0 means that some may not have been called: the library's call then fails with
  * FOPT_ERR_DEVICE, as it does where calls were left out or made twice. If that call was fopt_step(), the optimizer is
  * broken; so it is if parallel_for leaves fopt_step() by an exception or longjmp(), or its thread is cancelled there.
+ * fopt_create(), left in such a way, does not release what it has allocated.
  * fopt_create(), fopt_step(), fopt_zero_grads() and fopt_update() call it where there is work for more than one thread:
  * one index covers up to 16,384 elements of a step, or a MiB of state to be zeroed. */
 typedef int (*fopt_parallel_for)(void *context, size_t count, void (*function)(void *argument, size_t index),
